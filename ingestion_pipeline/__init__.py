@@ -1,0 +1,1 @@
+"""The ingestion pipeline: one Dagster code location over five ingestion systems."""

@@ -1,0 +1,48 @@
+"""When a market trades: exchange sessions in UTC, from the exchange_calendars library.
+
+`24/7` is one session a UTC day. Other names are ISO 10383 market codes such as XNYS.
+"""
+
+from datetime import date, timedelta
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from ingestion_pipeline.core.windows import Window
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from exchange_calendars import ExchangeCalendar
+
+ALWAYS_OPEN = "24/7"
+FIRST_KNOWN_DAY = date(1990, 1, 2)
+
+
+def trading_sessions(calendar: str, window: Window) -> "pd.DataFrame":
+    """The sessions whose UTC day lies in `window`.
+
+    Returns:
+        Columns `day` (date), `open_at`, `close_at` (UTC timestamps, half-open); ascending; empty where nothing trades.
+    """
+    import pandas as pd
+
+    days = window.days()
+    if calendar == ALWAYS_OPEN:
+        opens = pd.DatetimeIndex(pd.to_datetime(days, utc=True)).as_unit("us")
+        return pd.DataFrame({"day": days, "open_at": opens, "close_at": opens + pd.Timedelta(days=1)})
+    first, last = max(days[0], FIRST_KNOWN_DAY), days[-1]
+    schedule = _calendar(calendar, last.year + 1).schedule.loc[str(first) : str(last)]
+    return pd.DataFrame(
+        {
+            "day": [instant.date() for instant in schedule.index],
+            "open_at": pd.DatetimeIndex(schedule["open"]).as_unit("us"),
+            "close_at": pd.DatetimeIndex(schedule["close"]).as_unit("us"),
+        }
+    )
+
+
+@lru_cache(maxsize=8)
+def _calendar(name: str, last_year: int) -> "ExchangeCalendar":
+    import exchange_calendars
+
+    end = date(last_year, 1, 1) - timedelta(days=1)
+    return exchange_calendars.get_calendar(name, start=str(FIRST_KNOWN_DAY), end=str(end))

@@ -1,0 +1,72 @@
+"""What a stored table is: columns with units, key, store, partitioning, freshness.
+
+One declaration of a table gives the Dagster asset its key, schema and freshness, the lake its Arrow schema and the tests
+the shape that PostgreSQL must have. The declarations themselves live in each domain's tables.py.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Literal
+
+ColumnType = Literal["text", "float", "integer", "boolean", "date", "timestamp", "json"]
+Store = Literal["postgres", "lake"]
+Partitioning = Literal["none", "daily", "weekly"]
+
+
+@dataclass(frozen=True)
+class Column:
+    name: str
+    type: ColumnType
+    description: str
+    unit: str | None = None
+    nullable: bool = False
+
+
+@dataclass(frozen=True)
+class Freshness:
+    """How long after its last materialization an asset is still fine, and when it is broken."""
+
+    warn_after: timedelta
+    fail_after: timedelta
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A stored table. Asset key `domain/name` = PostgreSQL `domain.name` = lake path `domain/name`.
+
+    `partition_column` is the date or timestamp column by which the table is partitioned and replaced.
+    """
+
+    domain: str
+    name: str
+    store: Store
+    columns: tuple[Column, ...]
+    key: tuple[str, ...]
+    partitioning: Partitioning = "none"
+    partition_column: str | None = None
+    freshness: Freshness | None = None
+    owner: str = "team:data"
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        names = self.column_names
+        unknown = {*self.key, *([self.partition_column] if self.partition_column else [])} - set(names)
+        if unknown or len(set(names)) != len(names):
+            raise ValueError(f"table {self.qualified_name}: unknown or repeated columns {sorted(unknown) or names}")
+
+    @property
+    def asset_key(self) -> tuple[str, str]:
+        return (self.domain, self.name)
+
+    @property
+    def qualified_name(self) -> str:
+        return f"{self.domain}.{self.name}"
+
+    @property
+    def path(self) -> str:
+        return f"{self.domain}/{self.name}"
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        return tuple(column.name for column in self.columns)

@@ -1,0 +1,1 @@
+"""Market data (seed S1): bars, OHLC, snapshots, comparisons, ROI statistics."""

@@ -1,0 +1,149 @@
+"""The environment, read once into one frozen object. The only module that touches `os.environ`.
+
+Names and defaults are those of the seed documents; ours beside them. A wrong value raises a `ConfigurationError` that
+names the variable, the value and what is expected; secrets are never printed.
+"""
+
+import os
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from croniter import croniter
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from ingestion_pipeline.core.errors import ConfigurationError
+
+PROJECT_ROOT = Path(__file__).resolve().parents[1]
+
+Severity = Literal["info", "warning", "error", "critical"]
+LogLevel = Literal["debug", "info", "warning", "error", "critical"]
+Provider = Literal["mock", "file", "coingecko", "binance"]
+
+_DATABASE_SCHEMES = ("postgresql://", "postgres://", "postgresql+psycopg://", "postgresql+psycopg2://")
+_REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
+_HTTP_SCHEMES = ("http://", "https://")
+
+
+class Settings(BaseSettings):
+    """Every setting there is; one field is one environment variable of the same name in upper case."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True, env_file=None)
+
+    # Stores
+    database_url: SecretStr | None = Field(None, description="PostgreSQL; the embedded server when unset")
+    dagster_pg_url: SecretStr | None = Field(
+        None, description="Dagster's own database; `<database>_dagster` on the same server when unset"
+    )
+    redis_url: SecretStr | None = Field(None, description="Redis or Valkey; an in-memory cache when unset")
+    ingestion_home: Path = Field(PROJECT_ROOT / ".data", description="Folder of the embedded server, lake and logs")
+    lake_url: str = Field("", description="Delta lake: a folder, s3://, gs:// or az://; `<home>/lake` when unset")
+    compute_engine: Literal["duckdb", "pyspark"] = Field("duckdb", description="Ibis backend of heavy computation")
+    compute_memory_limit: str = Field("4GB", pattern=r"^\d+(MB|GB)$", description="What the engine may use before it spills")
+
+    # Market data (seed S1)
+    ingestion_provider: Provider = Field("mock", description="Where bars and quotes come from")
+    ingestion_markets: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("BTC-USD", "ETH-USD", "SPX"), description="Comma-separated market symbols"
+    )
+    ingestion_cron_expression: str = Field("*/15 * * * *", description="When snapshots are taken")
+    ingestion_lookback_days: int = Field(30, ge=1, le=3650, description="Days of history that are kept complete")
+    ingestion_first_day: date = Field(date(2025, 1, 1), description="First daily partition, UTC")
+    ingestion_file_path: Path | None = Field(None, description="Folder that the `file` provider may read")
+    risk_free_rate: float = Field(0.0, gt=-1, lt=1, description="Annual risk-free rate in ROI statistics, as a ratio")
+    provider_timeout_seconds: float = Field(10.0, gt=0, le=300, description="Time-out of one provider request")
+    coingecko_url: str = Field("https://api.coingecko.com/api/v3", description="CoinGecko API root")
+    coingecko_api_key: SecretStr | None = Field(None, description="CoinGecko demo key; keyless when unset")
+    binance_url: str = Field("https://data-api.binance.vision", description="Binance market-data API root")
+
+    # Cache, alerts, logs
+    cache_ttl_seconds: int = Field(300, ge=1, description="Lifetime of a cached value")
+    alert_webhook_url: SecretStr | None = Field(None, description="Receives alerts as JSON; none are sent when unset")
+    alert_min_severity: Severity = Field("warning", description="Least severe alert that is sent")
+    log_level: LogLevel = Field("info", description="Least severe log line that is written")
+    log_format: Literal["auto", "json", "console"] = Field("auto", description="auto: console on a terminal, else JSON")
+    cron_secret: SecretStr | None = Field(None, description="Bearer secret of the cron endpoints; closed when unset")
+
+    # Where the parts listen
+    code_location_host: str = Field("127.0.0.1", description="Host of the code location (gRPC)")
+    code_location_port: int = Field(4266, ge=1, le=65535, description="Port of the code location (gRPC)")
+    webserver_host: str = Field("127.0.0.1", description="Host of the Dagster UI")
+    webserver_port: int = Field(3000, ge=1, le=65535, description="Port of the Dagster UI")
+
+    @classmethod
+    def from_environment(cls, overrides: Mapping[str, str] | None = None) -> Self:
+        """Reads the environment, `overrides` (by variable name) first.
+
+        Raises:
+            ConfigurationError: for the first variable that is wrong.
+        """
+        try:
+            return cls(**{name.lower(): value for name, value in (overrides or {}).items()})
+        except ValidationError as error:
+            raise _first_problem(error) from None
+
+    @field_validator("ingestion_markets", mode="before")
+    @classmethod
+    def _split_markets(cls, value: object) -> object:
+        symbols = tuple(part.strip().upper() for part in value.split(",")) if isinstance(value, str) else value
+        if not isinstance(symbols, tuple) or not symbols or not all(symbols) or len(set(symbols)) != len(symbols):
+            raise ValueError("expected comma-separated, different market symbols such as BTC-USD,SPX")
+        return symbols
+
+    @field_validator("ingestion_cron_expression")
+    @classmethod
+    def _known_cron(cls, value: str) -> str:
+        if len(value.split()) != 5 or not croniter.is_valid(value):
+            raise ValueError("expected a cron expression of five fields such as */15 * * * *")
+        return value
+
+    @field_validator("database_url", "dagster_pg_url")
+    @classmethod
+    def _postgres_url(cls, value: SecretStr | None) -> SecretStr | None:
+        return _with_scheme(value, _DATABASE_SCHEMES)
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_scheme(cls, value: SecretStr | None) -> SecretStr | None:
+        return _with_scheme(value, _REDIS_SCHEMES)
+
+    @field_validator("alert_webhook_url")
+    @classmethod
+    def _http_scheme(cls, value: SecretStr | None) -> SecretStr | None:
+        return _with_scheme(value, _HTTP_SCHEMES)
+
+    @property
+    def lake_root(self) -> str:
+        return self.lake_url or str(self.ingestion_home / "lake")
+
+
+def variables() -> dict[str, str]:
+    """Every environment variable with what it is for, in the order of the class."""
+    return {name.upper(): info.description or "" for name, info in Settings.model_fields.items()}
+
+
+def child_environment(values: Mapping[str, str]) -> dict[str, str]:
+    """This process's environment with `values` on top, for a process that we start."""
+    return {**os.environ, **values}
+
+
+def export(values: Mapping[str, str]) -> None:
+    """Puts `values` into this process's environment, where Dagster's own configuration reads them."""
+    os.environ.update(values)
+
+
+def _with_scheme(value: SecretStr | None, schemes: tuple[str, ...]) -> SecretStr | None:
+    if value is not None and not value.get_secret_value().startswith(schemes):
+        raise ValueError(f"expected a URL that starts with {' or '.join(schemes)}")
+    return value
+
+
+def _first_problem(error: ValidationError) -> ConfigurationError:
+    problem = error.errors(include_url=False)[0]
+    name = str(problem["loc"][0])
+    annotation = str(Settings.model_fields[name].annotation)
+    value = "***" if "Secret" in annotation else str(problem["input"])
+    expected = problem["msg"].removeprefix("Value error, ").removeprefix("expected ").removeprefix("Input should be ")
+    return ConfigurationError(name.upper(), value, expected)
