@@ -3,6 +3,7 @@
 `24/7` is one session a UTC day. Other names are ISO 10383 market codes such as XNYS.
 """
 
+import warnings
 from datetime import date, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -43,6 +44,10 @@ def trading_sessions(calendar: str, window: Window) -> "pd.DataFrame":
 @lru_cache(maxsize=8)
 def _calendar(name: str, last_year: int) -> "ExchangeCalendar":
     import exchange_calendars
+    from pandas.errors import Pandas4Warning
 
     end = date(last_year, 1, 1) - timedelta(days=1)
-    return exchange_calendars.get_calendar(name, start=str(FIRST_KNOWN_DAY), end=str(end))
+    with warnings.catch_warnings():
+        # exchange_calendars 4.13 reads Series.values of time stamps, which pandas 3.1 deprecates.
+        warnings.simplefilter("ignore", Pandas4Warning)
+        return exchange_calendars.get_calendar(name, start=str(FIRST_KNOWN_DAY), end=str(end))

@@ -1,0 +1,235 @@
+"""The market assets: load, call a transform, store, say what was done. No arithmetic here."""
+
+from datetime import timedelta
+
+import dagster as dg
+
+from ingestion_pipeline.core.clock import utc_now
+from ingestion_pipeline.core.tables import Table
+from ingestion_pipeline.core.windows import Window
+from ingestion_pipeline.domains.market import ingest
+from ingestion_pipeline.domains.market.reads import AGGREGATE_KEYS, LATEST_KEYS
+from ingestion_pipeline.domains.market.tables import (
+    COMPARISONS,
+    MARKETS,
+    OHLC_DAILY,
+    OHLC_HOURLY,
+    OHLC_WEEKLY,
+    PRICE_BARS,
+    ROI_STATISTICS,
+    SNAPSHOTS,
+)
+from ingestion_pipeline.orchestration.metadata import materialized, picture
+from ingestion_pipeline.orchestration.partitions import partition_window
+from ingestion_pipeline.orchestration.specs import lookback, table_asset
+from ingestion_pipeline.providers.base import MarketDataProvider
+from ingestion_pipeline.settings import Settings
+from ingestion_pipeline.storage.cache import Cache
+from ingestion_pipeline.storage.lake import Lake
+from ingestion_pipeline.storage.postgres import Postgres
+
+COMPARISON_WINDOW_DAYS = 30
+LONGEST_WINDOW_DAYS = 365
+BASE_PRICE_SLACK_DAYS = 8
+DAYS_PER_PART = 366
+PAIR_ROWS_PER_PART = 2_000_000
+
+
+@table_asset(MARKETS)
+def markets(
+    context: dg.AssetExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    provider: dg.ResourceParam[MarketDataProvider],
+    postgres: dg.ResourceParam[Postgres],
+) -> dg.MaterializeResult:
+    """One row per configured market.
+
+    Key: symbol. Source: the provider, for INGESTION_MARKETS. Cadence: with every snapshot. A market that is no longer
+    configured stays: its history refers to it. Readers: every other market asset.
+    """
+    from ingestion_pipeline.domains.market.transforms import market_rows
+
+    rows = market_rows(provider.fetch_markets(settings.ingestion_markets), provider=provider.name)
+    postgres.upsert(MARKETS, rows)
+    return materialized(context, MARKETS, rows=len(rows), sample=rows)
+
+
+@table_asset(PRICE_BARS, deps=[MARKETS])
+def price_bars(
+    context: dg.AssetExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    provider: dg.ResourceParam[MarketDataProvider],
+    postgres: dg.ResourceParam[Postgres],
+    lake: dg.ResourceParam[Lake],
+) -> dg.MaterializeResult:
+    """One row per market per finest bar of the provider.
+
+    Key: symbol, bar_start_at. Source: the provider. Cadence: hourly for the running UTC day; a day is replaced as a whole,
+    so late bars arrive when it is built again. Bad bars go to operations.rejects. Readers: OHLC.
+    """
+    window, rejected, sample = partition_window(context), 0, None
+    for part in ingest.fetch_windows(window, market_count=len(settings.ingestion_markets)):
+        bars, bad = ingest.ingested_bars(provider, postgres, settings.ingestion_markets, part)
+        lake.replace(PRICE_BARS, bars, part)
+        rejected += bad
+        sample = bars if sample is None else sample
+    counts = lake.row_counts(PRICE_BARS, window)
+    return materialized(context, PRICE_BARS, counts=counts, sample=sample, extra={"rejected_rows": rejected})
+
+
+@table_asset(OHLC_HOURLY, deps=[MARKETS, PRICE_BARS])
+def ohlc_hourly(
+    context: dg.AssetExecutionContext, postgres: dg.ResourceParam[Postgres], lake: dg.ResourceParam[Lake]
+) -> dg.MaterializeResult:
+    """One row per market per UTC hour with a bar.
+
+    Key: symbol, bar_start_at. Source: market/price_bars of at most one hour. A gap is flagged, never filled.
+    Readers: applications.
+    """
+    return _ohlc(context, postgres, lake, source=PRICE_BARS, target=OHLC_HOURLY)
+
+
+@table_asset(OHLC_DAILY, deps=[MARKETS, PRICE_BARS])
+def ohlc_daily(
+    context: dg.AssetExecutionContext,
+    postgres: dg.ResourceParam[Postgres],
+    lake: dg.ResourceParam[Lake],
+    cache: dg.ResourceParam[Cache],
+) -> dg.MaterializeResult:
+    """One row per market per UTC day with a bar.
+
+    Key: symbol, bar_start_at. Source: market/price_bars. The running day is there, flagged incomplete. Forgets the cached
+    aggregates. Readers: weekly bars, statistics, comparisons, snapshots.
+    """
+    result = _ohlc(context, postgres, lake, source=PRICE_BARS, target=OHLC_DAILY)
+    cache.delete(AGGREGATE_KEYS)
+    return result
+
+
+@table_asset(OHLC_WEEKLY, deps=[MARKETS, OHLC_DAILY])
+def ohlc_weekly(
+    context: dg.AssetExecutionContext, postgres: dg.ResourceParam[Postgres], lake: dg.ResourceParam[Lake]
+) -> dg.MaterializeResult:
+    """One row per market per week, Monday to Sunday UTC, with a bar.
+
+    Key: symbol, bar_start_at. Source: market/ohlc_daily. Cadence: hourly for the running week. Readers: applications.
+    """
+    return _ohlc(context, postgres, lake, source=OHLC_DAILY, target=OHLC_WEEKLY)
+
+
+@table_asset(SNAPSHOTS, deps=[MARKETS, lookback(OHLC_DAILY)])
+def snapshots(
+    context: dg.AssetExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    provider: dg.ResourceParam[MarketDataProvider],
+    postgres: dg.ResourceParam[Postgres],
+    lake: dg.ResourceParam[Lake],
+    cache: dg.ResourceParam[Cache],
+) -> dg.MaterializeResult:
+    """One row per market per instant at which its price was true.
+
+    Key: symbol, as_of: the same price seen twice is one row. Source: the provider's quote; volatility and ROI from
+    market/ohlc_daily. Cadence: INGESTION_CRON_EXPRESSION. Forgets the cached latest values. Readers: applications.
+    """
+    import pandas as pd
+
+    from ingestion_pipeline.domains.market import transforms
+
+    quotes, rejected = ingest.ingested_quotes(provider, postgres, settings.ingestion_markets)
+    history = transforms.snapshot_history(quotes, lookback_days=settings.ingestion_lookback_days)
+    rows = transforms.snapshots(
+        quotes,
+        lake.read(OHLC_DAILY, history).execute(),
+        pd.DataFrame(postgres.read("markets")),
+        lookback_days=settings.ingestion_lookback_days,
+        provider=provider.name,
+    )
+    postgres.upsert(SNAPSHOTS, rows)
+    cache.delete(LATEST_KEYS)
+    return materialized(context, SNAPSHOTS, rows=len(rows), sample=rows, extra={"rejected_rows": rejected})
+
+
+@table_asset(COMPARISONS, deps=[lookback(OHLC_DAILY, days=COMPARISON_WINDOW_DAYS)])
+def comparisons(
+    context: dg.AssetExecutionContext, postgres: dg.ResourceParam[Postgres], lake: dg.ResourceParam[Lake]
+) -> dg.MaterializeResult:
+    """One row per UTC day per pair of markets with a close in the last thirty days.
+
+    Key: as_of_date, base_symbol, quote_symbol. Source: market/ohlc_daily. Definitions: docs/market.md.
+    """
+    from ingestion_pipeline.domains.market import comparisons as compare
+
+    window, counts, sample = partition_window(context), {}, None
+    market_count = len(postgres.read("markets"))
+    days = max(1, min(DAYS_PER_PART, PAIR_ROWS_PER_PART // max(1, market_count * market_count // 2)))
+    for part in window.split(days=days):
+        closes = lake.read(OHLC_DAILY, _with_history(part, COMPARISON_WINDOW_DAYS)).execute()
+        rows = compare.comparisons(closes, as_of_days=part.days(), window_days=COMPARISON_WINDOW_DAYS)
+        postgres.replace(COMPARISONS, rows, part)
+        counts |= rows.groupby("as_of_date").size().to_dict()
+        sample = rows if len(rows) else sample
+    return materialized(context, COMPARISONS, counts=counts, sample=sample)
+
+
+@table_asset(ROI_STATISTICS, deps=[MARKETS, lookback(OHLC_DAILY, days=LONGEST_WINDOW_DAYS)])
+def roi_statistics(
+    context: dg.AssetExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    postgres: dg.ResourceParam[Postgres],
+    lake: dg.ResourceParam[Lake],
+) -> dg.MaterializeResult:
+    """One row per UTC day per market per window of 7, 30, 90 and 365 days.
+
+    Key: as_of_date, symbol, window_days. Source: market/ohlc_daily, adjusted closes where there are any. Definitions:
+    docs/market.md; undefined is NULL.
+    """
+    import pandas as pd
+
+    from ingestion_pipeline.domains.market import statistics
+
+    window, counts, sample = partition_window(context), {}, None
+    known = pd.DataFrame(postgres.read("markets"))
+    for part in window.split(days=DAYS_PER_PART):
+        closes = lake.read(OHLC_DAILY, _with_history(part, LONGEST_WINDOW_DAYS)).execute()
+        rows = statistics.roi_statistics(
+            closes, known, as_of_days=part.days(), risk_free_rate=settings.risk_free_rate
+        )
+        postgres.replace(ROI_STATISTICS, rows, part)
+        counts |= rows.groupby("as_of_date").size().to_dict()
+        sample = rows if len(rows) else sample
+    return materialized(context, ROI_STATISTICS, counts=counts, sample=sample)
+
+
+def _ohlc(
+    context: dg.AssetExecutionContext, postgres: Postgres, lake: Lake, *, source: Table, target: Table
+) -> dg.MaterializeResult:
+    """Builds the OHLC table `target` from `source`, part by part."""
+    import ibis
+    import pandas as pd
+
+    from ingestion_pipeline.domains.market import transforms
+
+    grain, now = transforms.GRAINS[target.name], utc_now()
+    window, coverage, sample = partition_window(context), transforms.BarCoverage(), None
+    known = pd.DataFrame(postgres.read("markets"))
+    listed = ibis.memtable(known[["symbol", "calendar"]])
+    for part in lake.chunks(source, window, unit_days=7 if grain == "week" else 1):
+        expected = transforms.expected_sessions(known["calendar"], part, grain)
+        bars = transforms.ohlc(lake.read(source, part), listed, ibis.memtable(expected), grain=grain).to_pyarrow()
+        lake.replace(target, bars, part)
+        frame = bars.to_pandas()
+        coverage += transforms.bar_coverage(frame, known, expected, until=now)
+        sample = frame if len(frame) else sample
+    extra = {} if coverage.gap_ratio is None else {"gap_ratio": coverage.gap_ratio}
+    if sample is not None:
+        symbol = sample["symbol"].min()
+        extra["picture"] = picture(f"{symbol} close", sample[sample["symbol"] == symbol].sort_values("bar_start_at")["close"].tolist())
+    return materialized(context, target, counts=lake.row_counts(target, window), sample=sample, extra=extra)
+
+
+def _with_history(window: Window, days: int) -> Window:
+    """`window` with `days` days before it, and a week more in which a base price may lie."""
+    return window.widened(before=timedelta(days=days + BASE_PRICE_SLACK_DAYS))
+
+
+ASSETS = [markets, price_bars, ohlc_hourly, ohlc_daily, ohlc_weekly, snapshots, comparisons, roi_statistics]

@@ -1,0 +1,43 @@
+"""What applications read: the latest snapshot and the recent daily bars of a market, through the cache.
+
+Keys are those of the seed: `market:<symbol>:latest`, `market:<symbol>:aggregates`. Ingestion deletes them by pattern.
+"""
+
+from datetime import timedelta
+from typing import Any
+
+from ingestion_pipeline.core.clock import utc_now
+from ingestion_pipeline.core.windows import Window
+from ingestion_pipeline.domains.market.tables import OHLC_DAILY
+from ingestion_pipeline.storage.cache import Cache, cached
+from ingestion_pipeline.storage.lake import Lake
+from ingestion_pipeline.storage.postgres import Postgres
+
+LATEST_KEYS = "market:*:latest"
+AGGREGATE_KEYS = "market:*:aggregates"
+
+
+def latest_snapshot(cache: Cache, postgres: Postgres, symbol: str, *, ttl_seconds: int) -> dict[str, Any] | None:
+    """The newest row of market/snapshots for `symbol`, instants as ISO text; None if there is none."""
+
+    def load() -> dict[str, Any] | None:
+        rows = postgres.read("latest_snapshot", {"symbol": symbol})
+        return {**rows[0], "as_of": rows[0]["as_of"].isoformat()} if rows else None
+
+    return cached(cache, f"market:{symbol}:latest", ttl_seconds=ttl_seconds, load=load)  # type: ignore[return-value]
+
+
+def daily_bars(cache: Cache, lake: Lake, symbol: str, *, days: int, ttl_seconds: int) -> list[dict[str, Any]]:
+    """Rows of market/ohlc_daily for `symbol` over the last `days` days, ascending, days as ISO text."""
+
+    def load() -> list[dict[str, Any]]:
+        now = utc_now()
+        rows = lake.read(OHLC_DAILY, Window.of_days((now - timedelta(days=days)).date(), now.date()))
+        frame = rows.filter(rows.symbol == symbol).order_by("day").execute()
+        return [
+            {"day": str(row.day), "open": row.open, "high": row.high, "low": row.low, "close": row.close,
+             "volume": row.volume, "is_complete": bool(row.is_complete)}
+            for row in frame.itertuples()
+        ]
+
+    return cached(cache, f"market:{symbol}:aggregates", ttl_seconds=ttl_seconds, load=load)  # type: ignore[return-value]

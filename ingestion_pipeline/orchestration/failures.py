@@ -1,0 +1,25 @@
+"""Our errors as Dagster failures: transient ones are retried, permanent ones are not. The only place that maps them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
+
+import dagster as dg
+
+from ingestion_pipeline.core.errors import IngestionError, TransientError
+
+RETRY_POLICY = dg.RetryPolicy(max_retries=2, delay=2, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
+
+
+@contextmanager
+def explained_failures() -> Iterator[None]:
+    """Turns an IngestionError into a `dg.Failure` whose text says what to do and whose metadata names the facts."""
+    try:
+        yield
+    except IngestionError as error:
+        facts = {f.name: str(getattr(error, f.name)) for f in fields(error)} if is_dataclass(error) else {}
+        raise dg.Failure(
+            description=str(error),
+            metadata={"error": type(error).__name__, **facts},
+            allow_retries=isinstance(error, TransientError),
+        ) from error

@@ -1,0 +1,68 @@
+"""The database that a command works on: the embedded server, or the one DATABASE_URL names; migrated, with Dagster's own beside it.
+
+Belongs here: which server, which roles, which environment the processes we start are given. Does not belong here: how
+either server works (embedded.py, postgres.py) or what a schema holds (migrate.py).
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import structlog
+
+from ingestion_pipeline.settings import PROJECT_ROOT, Settings
+from ingestion_pipeline.storage import embedded
+from ingestion_pipeline.storage.migrate import ensure_database, migrate, pending
+from ingestion_pipeline.storage.postgres import normalised_url
+
+DAGSTER_DATABASE = "dagster"
+WORKER_ROLE = "pipeline_worker"
+
+log = structlog.get_logger(__name__)
+
+
+@contextmanager
+def database(settings: Settings, *, keep_running: bool = False) -> Iterator[dict[str, str]]:
+    """Yields the environment of processes that use the database; it runs and is migrated meanwhile.
+
+    Processes log in as their own roles on the embedded server; with DATABASE_URL, as whom it says.
+
+    Raises:
+        StoreUnavailableError: the server does not start or cannot be reached.
+        MigrationError: a migration cannot be applied.
+    """
+    artifacts = settings.ingestion_home / "dagster"
+    artifacts.mkdir(parents=True, exist_ok=True)
+    environment = {
+        "DAGSTER_HOME": str(PROJECT_ROOT),
+        "DAGSTER_ARTIFACTS": str(artifacts),
+        "INGESTION_HOME": str(settings.ingestion_home),
+    }
+    if settings.database_url is not None:
+        yield environment | _external(settings, settings.database_url.get_secret_value())
+        return
+    with embedded.embedded_postgres(settings, keep_running=keep_running) as server:
+        ensure_database(server.url(), embedded.DATABASE)
+        migrate(server.url())
+        ensure_database(server.url(), DAGSTER_DATABASE, owner="dagster")
+        dagster_url = server.url(role="dagster", database=DAGSTER_DATABASE)
+        yield environment | {
+            "DATABASE_URL": server.url(role=WORKER_ROLE),
+            "DAGSTER_PG_URL": normalised_url(dagster_url, driver="psycopg2"),
+        }
+
+
+def _external(settings: Settings, url: str) -> dict[str, str]:
+    if pending(url):
+        migrate(url)
+    return {"DATABASE_URL": url, "DAGSTER_PG_URL": dagster_url(settings, url)}
+
+
+def dagster_url(settings: Settings, url: str) -> str:
+    """DAGSTER_PG_URL, or the database `<name>_dagster` on the server of `url`, created if it is not there."""
+    if settings.dagster_pg_url is not None:
+        return normalised_url(settings.dagster_pg_url.get_secret_value(), driver="psycopg2")
+    from sqlalchemy.engine import make_url
+
+    name = f"{make_url(normalised_url(url, driver='psycopg')).database}_{DAGSTER_DATABASE}"
+    ensure_database(url, name)
+    return normalised_url(url, driver="psycopg2", database=name)

@@ -1,0 +1,193 @@
+"""The lake: Delta tables under LAKE_URL, partitioned by day, read as Ibis expressions on the compute engine.
+
+A write replaces a window of partitions in one Delta commit: readers see the old rows or the new ones, never half.
+Belongs here: paths, Arrow schemas, commits, upkeep. Does not belong here: what the rows mean.
+"""
+
+from collections.abc import Iterator
+from datetime import date
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import stamina
+from deltalake import DeltaTable, write_deltalake
+from deltalake.exceptions import CommitFailedError, DeltaError
+
+from ingestion_pipeline.core.errors import StoreUnavailableError
+from ingestion_pipeline.core.tables import ColumnType, Table
+from ingestion_pipeline.core.windows import Window
+from ingestion_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
+    import pandas as pd
+    from ibis.backends import BaseBackend
+
+ARROW_TYPES: dict[ColumnType, pa.DataType] = {
+    "text": pa.string(),
+    "float": pa.float64(),
+    "integer": pa.int64(),
+    "boolean": pa.bool_(),
+    "date": pa.date32(),
+    "timestamp": pa.timestamp("us", tz="UTC"),
+    "json": pa.string(),
+}
+ROWS_PER_CHUNK = 5_000_000
+COMMIT_ATTEMPTS = 10
+HOURS_KEPT = 168
+
+
+class Lake:
+    """Every lake table under one root, with the engine that reads them."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.root = settings.lake_root
+        self._settings = settings
+
+    @cached_property
+    def engine(self) -> "BaseBackend":
+        from ingestion_pipeline.storage.engine import connect
+
+        return connect(self._settings)
+
+    def read(self, table: Table, window: Window) -> "ir.Table":
+        """The rows of `table` whose partition lies in `window`, with the columns of its declaration."""
+        import ibis
+
+        files = self._files(table, window)
+        if not files:
+            return ibis.memtable(arrow_schema(table).empty_table())
+        if _is_local(self.root):
+            rows = self.engine.read_parquet(files, hive_partitioning=True)  # type: ignore[attr-defined]
+        else:
+            rows = ibis.memtable(self._dataset(table, window))
+        day = table.partition_column or ""
+        return rows.mutate(**{day: rows[day].cast("date")}).select(*table.column_names)
+
+    def replace(self, table: Table, rows: "ir.Table | pa.Table | pd.DataFrame", window: Window) -> int:
+        """Makes `rows` the only rows of `table` in the partitions of `window`; returns how many there are now.
+
+        Raises:
+            StoreUnavailableError: the lake cannot be written, or other writers won every attempt.
+        """
+        import ibis.expr.types as ir
+
+        self._ensure(table)
+        predicate = f"{table.partition_column} >= '{window.first_day}' and {table.partition_column} <= '{window.last_day}'"
+        # an expression is computed once, before the first attempt: a retry must not repeat the work
+        data = rows.to_pyarrow() if isinstance(rows, ir.Table) else rows
+        data = conformed(table, data)
+        try:
+            _commit(self.uri(table), data, predicate)
+        except (OSError, DeltaError) as error:
+            raise StoreUnavailableError(f"lake table {self.uri(table)}", str(error)) from error
+        return data.num_rows
+
+    def row_counts(self, table: Table, window: Window) -> dict[date, int]:
+        """Rows per day of `table` in `window`, from the Delta log alone; days without rows are absent."""
+        counts: dict[date, int] = {}
+        delta = self._open(table)
+        if delta is None:
+            return counts
+        actions = pa.table(delta.get_add_actions(flatten=True))
+        days = actions[f"partition.{table.partition_column}"].to_pylist()
+        for raw, rows in zip(days, actions["num_records"].to_pylist(), strict=True):
+            day = raw if isinstance(raw, date) else date.fromisoformat(raw)
+            if window.first_day <= day <= window.last_day:
+                counts[day] = counts.get(day, 0) + rows
+        return dict(sorted(counts.items()))
+
+    def chunks(
+        self, table: Table, window: Window, *, unit_days: int = 1, max_rows: int = ROWS_PER_CHUNK
+    ) -> Iterator[Window]:
+        """Splits `window` so that no part holds much more than `max_rows` rows of `table`: memory stays flat.
+
+        Parts are whole units of `unit_days` days.
+        """
+        counts = self.row_counts(table, window)
+        start, end, rows = window.start, window.start, 0
+        for unit in window.split(days=unit_days):
+            unit_rows = sum(counts.get(day, 0) for day in unit.days())
+            if rows and rows + unit_rows > max_rows:
+                yield Window(start, end)
+                start, rows = end, 0
+            rows += unit_rows
+            end = unit.end
+        yield Window(start, end)
+
+    def tidy(self, path: str) -> None:
+        """Checkpoints the log of the table at `path` and removes files that no version of the last week needs."""
+        uri = f"{self.root.rstrip('/')}/{path}"
+        if DeltaTable.is_deltatable(uri):
+            delta = DeltaTable(uri)
+            delta.create_checkpoint()
+            delta.cleanup_metadata()
+            delta.vacuum(retention_hours=HOURS_KEPT, dry_run=False)
+
+    def check(self) -> None:
+        """Raises StoreUnavailableError unless the root can be written."""
+        try:
+            if _is_local(self.root):
+                probe = Path(self.root) / ".writable"
+                probe.parent.mkdir(parents=True, exist_ok=True)
+                probe.touch()
+                probe.unlink()
+            else:
+                DeltaTable.is_deltatable(f"{self.root}/market/price_bars")
+        except (OSError, DeltaError) as error:
+            raise StoreUnavailableError(f"lake at {self.root}", str(error)) from error
+
+    def uri(self, table: Table) -> str:
+        return f"{self.root.rstrip('/')}/{table.path}"
+
+    def _open(self, table: Table) -> DeltaTable | None:
+        return DeltaTable(self.uri(table)) if DeltaTable.is_deltatable(self.uri(table)) else None
+
+    def _ensure(self, table: Table) -> None:
+        try:
+            if _is_local(self.root):
+                Path(self.uri(table)).mkdir(parents=True, exist_ok=True)
+            DeltaTable.create(
+                self.uri(table), schema=arrow_schema(table), partition_by=[table.partition_column or ""], mode="ignore"
+            )
+        except (OSError, DeltaError) as error:
+            raise StoreUnavailableError(f"lake table {self.uri(table)}", str(error)) from error
+
+    def _files(self, table: Table, window: Window) -> list[str]:
+        delta = self._open(table)
+        return [] if delta is None else delta.file_uris(file_pruning_predicate=_filters(table, window))
+
+    def _dataset(self, table: Table, window: Window) -> Any:
+        import pyarrow.compute as pc
+
+        day = pc.field(table.partition_column)
+        dataset = DeltaTable(self.uri(table)).to_pyarrow_dataset()
+        return dataset.to_table(filter=(day >= window.first_day) & (day <= window.last_day))
+
+
+def arrow_schema(table: Table) -> pa.Schema:
+    """The Arrow schema that `table` declares."""
+    return pa.schema([pa.field(column.name, ARROW_TYPES[column.type], column.nullable) for column in table.columns])
+
+
+def conformed(table: Table, rows: "pa.Table | pd.DataFrame") -> pa.Table:
+    """`rows` with exactly the columns, order and types that `table` declares."""
+    data = rows if isinstance(rows, pa.Table) else pa.Table.from_pandas(rows, preserve_index=False)
+    return data.select(list(table.column_names)).cast(arrow_schema(table))
+
+
+@stamina.retry(on=CommitFailedError, attempts=COMMIT_ATTEMPTS, wait_initial=0.05, wait_max=2)
+def _commit(uri: str, data: pa.Table, predicate: str) -> None:
+    """Two writers of different days both succeed; of the same day, the later one starts again on the newer version."""
+    write_deltalake(uri, data, mode="overwrite", predicate=predicate)
+
+
+def _filters(table: Table, window: Window) -> list[tuple[str, str, str]]:
+    day = table.partition_column or ""
+    return [(day, ">=", str(window.first_day)), (day, "<=", str(window.last_day))]
+
+
+def _is_local(root: str) -> bool:
+    return "://" not in root

@@ -1,0 +1,155 @@
+"""PostgreSQL: connections, bulk writes, reads of the named statements in sql/queries.
+
+Every write is an upsert on a key or the replacement of a window, in one transaction; bulk rows travel as one COPY block.
+Table names and columns come from our own declarations (core/tables.py), values always as parameters or COPY data.
+"""
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from sqlalchemy import create_engine, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from ingestion_pipeline.core.errors import StoreUnavailableError
+from ingestion_pipeline.core.tables import Table
+from ingestion_pipeline.core.windows import Window
+from ingestion_pipeline.settings import PROJECT_ROOT
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+QUERIES = PROJECT_ROOT / "sql" / "queries"
+CONNECT_TIMEOUT_SECONDS = 5
+
+
+def normalised_url(url: str, *, driver: str, database: str | None = None) -> str:
+    """One spelling of `url` for one driver: `postgres://`, any driver suffix and `?schema=` are understood.
+
+    Dagster must get `psycopg2`: its NOTIFY fails under psycopg 3, which SQLAlchemy 2.1 takes by default.
+    """
+    parsed = make_url(url.replace("postgres://", "postgresql://", 1))
+    query = {name: value for name, value in parsed.query.items() if name != "schema"}
+    parsed = parsed.set(drivername=f"postgresql+{driver}" if driver else "postgresql", query=query)
+    if database:
+        parsed = parsed.set(database=database)
+    return parsed.render_as_string(hide_password=False)
+
+
+def public_url(url: str) -> str:
+    """`url` without its password, for messages."""
+    return make_url(url).render_as_string(hide_password=True)
+
+
+class Postgres:
+    """A small pool of connections to one database.
+
+    Raises:
+        StoreUnavailableError: from every method, when the server cannot be reached.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.engine = create_engine(
+            normalised_url(url, driver="psycopg"),
+            pool_size=2,
+            max_overflow=8,
+            pool_pre_ping=True,
+            hide_parameters=True,
+            connect_args={"connect_timeout": CONNECT_TIMEOUT_SECONDS, "application_name": "ingestion-pipeline"},
+        )
+
+    @contextmanager
+    def transaction(self) -> Iterator[psycopg.Connection[Any]]:
+        """A psycopg connection inside a transaction that commits unless the block raises."""
+        try:
+            with self.engine.begin() as connection:
+                yield connection.connection.driver_connection
+        except (OperationalError, psycopg.OperationalError) as error:
+            raise StoreUnavailableError(f"PostgreSQL at {public_url(self.url)}", _first_line(error)) from error
+
+    def execute(self, statement: str, parameters: Mapping[str, object] | None = None) -> int:
+        """Runs one statement with `:name` parameters; returns the number of rows it touched."""
+        try:
+            with self.engine.begin() as connection:
+                return connection.execute(text(statement), parameters or {}).rowcount
+        except OperationalError as error:
+            raise StoreUnavailableError(f"PostgreSQL at {public_url(self.url)}", _first_line(error)) from error
+
+    def read(self, query: str, parameters: Mapping[str, object] | None = None) -> list[dict[str, Any]]:
+        """The rows of the named statement `sql/queries/<query>.sql`, as dictionaries."""
+        statement = (QUERIES / f"{query}.sql").read_text()
+        try:
+            with self.engine.connect() as connection:
+                return [dict(row) for row in connection.execute(text(statement), parameters or {}).mappings()]
+        except OperationalError as error:
+            raise StoreUnavailableError(f"PostgreSQL at {public_url(self.url)}", _first_line(error)) from error
+
+    def rows(self, table: Table, window: Window) -> "pd.DataFrame":
+        """The rows of `table` with the columns of its declaration; those in `window` if it is partitioned."""
+        import pandas as pd
+
+        columns = ", ".join(table.column_names)
+        column = table.partition_column
+        where = "" if column is None else f" where {column} >= :start and {column} < :end"
+        statement = f"select {columns} from {table.qualified_name}{where}"
+        try:
+            with self.engine.connect() as connection:
+                return pd.read_sql(text(statement), connection, params={"start": window.start, "end": window.end})
+        except OperationalError as error:
+            raise StoreUnavailableError(f"PostgreSQL at {public_url(self.url)}", _first_line(error)) from error
+
+    def upsert(self, table: Table, frame: "pd.DataFrame") -> int:
+        """Inserts the rows of `frame`, or updates those whose key exists. Keys must not repeat within `frame`."""
+        columns = ", ".join(table.column_names)
+        updates = [name for name in table.column_names if name not in table.key]
+        action = f"do update set {', '.join(f'{name} = excluded.{name}' for name in updates)}" if updates else "do nothing"
+        with self.transaction() as connection:
+            connection.execute(
+                f"create temporary table incoming on commit drop as select {columns} from {table.qualified_name} limit 0"
+            )
+            _copy(connection, "incoming", table.column_names, frame)
+            connection.execute(
+                f"insert into {table.qualified_name} ({columns}) select {columns} from incoming "
+                f"on conflict ({', '.join(table.key)}) {action}"
+            )
+        return len(frame)
+
+    def replace(self, table: Table, frame: "pd.DataFrame", window: Window) -> int:
+        """Makes `frame` the only rows of `table` inside `window`, at once for every reader."""
+        with self.transaction() as connection:
+            connection.execute("select pg_advisory_xact_lock(hashtextextended(%s, 0))", [table.qualified_name])
+            connection.execute(
+                f"delete from {table.qualified_name} where {table.partition_column} >= %s and {table.partition_column} < %s",
+                [window.start, window.end],
+            )
+            _copy(connection, table.qualified_name, table.column_names, frame)
+        return len(frame)
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+def _copy(connection: psycopg.Connection[Any], target: str, columns: Sequence[str], frame: "pd.DataFrame") -> None:
+    statement = f"copy {target} ({', '.join(columns)}) from stdin (format csv)"
+    with connection.cursor() as cursor, cursor.copy(statement) as copy:
+        copy.write(csv_block(frame, columns))
+
+
+def csv_block(frame: "pd.DataFrame", columns: Sequence[str]) -> bytes:
+    """The rows as CSV for COPY: NULL is empty, text is quoted, NaN and NaT are NULL."""
+    import pyarrow as pa
+    from pyarrow import csv
+
+    table = pa.Table.from_pandas(frame[list(columns)], preserve_index=False)
+    buffer = io.BytesIO()
+    csv.write_csv(table, buffer, csv.WriteOptions(include_header=False))
+    return buffer.getvalue()
+
+
+def _first_line(error: Exception) -> str:
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    return next((line.strip() for line in str(cause).splitlines() if line.strip()), type(cause).__name__)
