@@ -1,4 +1,4 @@
-"""Our errors as Dagster failures: transient ones are retried, permanent ones are not. The only place that maps them."""
+"""Our errors as Dagster failures: transient ones are retried, everything else is not. The only place that maps them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,3 +23,6 @@ def explained_failures() -> Iterator[None]:
             metadata={"error": type(error).__name__, **facts},
             allow_retries=isinstance(error, TransientError),
         ) from error
+    except Exception as error:
+        # a defect or a broken constraint: the same rows would break it again
+        raise dg.Failure(description=f"{type(error).__name__}: {error}", allow_retries=False) from error

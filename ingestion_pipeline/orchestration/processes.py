@@ -5,7 +5,7 @@ it reads is a file without secrets; the programs' environments reach it through 
 carries the stack's folder in its environment (MARKER), which is how the next start finds what a crash left behind.
 
 Belongs here: starting, watching and stopping processes. Does not belong here: which programs there are and what they
-need (cli.py).
+need (stack.py). One long module, because parent and supervisor process must agree on every name in it.
 """
 
 import errno
@@ -45,7 +45,7 @@ MARKER = "INGESTION_STACK"
 # supervisord waits 1, 2, 3 … seconds between the attempts, 100 of them take well over an hour.
 FIRST_ATTEMPTS = 3
 LATER_ATTEMPTS = 100
-UP_AFTER_SECONDS = 3
+UP_AFTER_SECONDS = 10  # longer than Dagster imports: one that ends sooner has not started
 STOP_SECONDS = 10
 _LOG_LINES = 20
 _ROUNDS = 5
@@ -84,7 +84,7 @@ stdout_logfile_backups=3
 class Program:
     """A program that stays in the foreground until SIGTERM. `environment` goes on top of this process's own.
 
-    It is up when `port` accepts connections on `host` or, without a port, when it has run for a few seconds.
+    It is up when `port` accepts connections on `host` or, without a port, when it has run for UP_AFTER_SECONDS.
     """
 
     name: str

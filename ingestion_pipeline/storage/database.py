@@ -7,8 +7,6 @@ either server works (embedded.py, postgres.py) or what a schema holds (migrate.p
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import structlog
-
 from ingestion_pipeline.settings import PROJECT_ROOT, Settings
 from ingestion_pipeline.storage import embedded
 from ingestion_pipeline.storage.migrate import ensure_database, migrate, pending
@@ -17,8 +15,12 @@ from ingestion_pipeline.storage.postgres import normalised_url
 DAGSTER_DATABASE = "dagster"
 WORKER_ROLE = "pipeline_worker"
 
-log = structlog.get_logger(__name__)
 
+# Events of a run over many partitions are written in batches, and planned ones once a run: a year in 5 s instead of 27.
+DAGSTER_TUNING = {
+    "DAGSTER_EVENT_BATCH_SIZE": "500",
+    "DAGSTER_EMIT_PARTITION_SUBSET_IN_PLANNED_EVENTS": "true",
+}
 
 @contextmanager
 def database(settings: Settings, *, keep_running: bool = False) -> Iterator[dict[str, str]]:
@@ -33,6 +35,7 @@ def database(settings: Settings, *, keep_running: bool = False) -> Iterator[dict
     artifacts = settings.ingestion_home / "dagster"
     artifacts.mkdir(parents=True, exist_ok=True)
     environment = {
+        **DAGSTER_TUNING,
         "DAGSTER_HOME": str(PROJECT_ROOT),
         "DAGSTER_ARTIFACTS": str(artifacts),
         "INGESTION_HOME": str(settings.ingestion_home),

@@ -38,11 +38,11 @@ def write_rejects(postgres: Postgres, rejects: Iterable[Reject]) -> int:
 
 
 def _plain(value: object) -> object:
-    """JSON has no NaN, no infinity and no NUL: they are kept as readable text."""
+    """PostgreSQL's JSON has no NaN, no infinity, no NUL and no lone surrogate: they are kept as readable text."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, str):
-        return value.replace("\x00", "\\u0000")
+        return value.replace("\x00", "\\u0000").encode("utf-8", "backslashreplace").decode()
     if isinstance(value, datetime | date):
         return value.isoformat()
     return value if isinstance(value, int | float | bool | None) else str(value)

@@ -1,6 +1,7 @@
 """The market assets: load, call a transform, store, say what was done. No arithmetic here."""
 
-from datetime import timedelta
+from datetime import date, timedelta
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -27,6 +28,9 @@ from ingestion_pipeline.settings import Settings
 from ingestion_pipeline.storage.cache import Cache
 from ingestion_pipeline.storage.lake import Lake
 from ingestion_pipeline.storage.postgres import Postgres
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 COMPARISON_WINDOW_DAYS = 30
 LONGEST_WINDOW_DAYS = 365
@@ -166,7 +170,7 @@ def comparisons(
         closes = lake.read(OHLC_DAILY, _with_history(part, COMPARISON_WINDOW_DAYS)).execute()
         rows = compare.comparisons(closes, as_of_days=part.days(), window_days=COMPARISON_WINDOW_DAYS)
         postgres.replace(COMPARISONS, rows, part)
-        counts |= rows.groupby("as_of_date").size().to_dict()
+        counts |= _day_counts(rows)
         sample = rows if len(rows) else sample
     return materialized(context, COMPARISONS, counts=counts, sample=sample)
 
@@ -195,7 +199,7 @@ def roi_statistics(
             closes, known, as_of_days=part.days(), risk_free_rate=settings.risk_free_rate
         )
         postgres.replace(ROI_STATISTICS, rows, part)
-        counts |= rows.groupby("as_of_date").size().to_dict()
+        counts |= _day_counts(rows)
         sample = rows if len(rows) else sample
     return materialized(context, ROI_STATISTICS, counts=counts, sample=sample)
 
@@ -225,6 +229,10 @@ def _ohlc(
         symbol = sample["symbol"].min()
         extra["picture"] = picture(f"{symbol} close", sample[sample["symbol"] == symbol].sort_values("bar_start_at")["close"].tolist())
     return materialized(context, target, counts=lake.row_counts(target, window), sample=sample, extra=extra)
+
+
+def _day_counts(rows: "pd.DataFrame") -> dict[date, int]:
+    return {day.date(): int(count) for day, count in rows.groupby("as_of_date").size().items()}
 
 
 def _with_history(window: Window, days: int) -> Window:

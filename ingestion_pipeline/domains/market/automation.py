@@ -36,6 +36,11 @@ market_weekly_job = dg.define_asset_job(
 market_snapshots_job = dg.define_asset_job(
     "market_snapshots_job", selection=_selection(MARKETS, SNAPSHOTS), description="The price of every market now."
 )
+market_lookback_job = dg.define_asset_job(
+    "market_lookback_job",
+    selection=_selection(COMPARISONS, ROI_STATISTICS),
+    description="Comparisons and statistics again, for days that look back on days that changed.",
+)
 
 
 def _due(context: dg.ScheduleEvaluationContext, table: Table, partitions: TimePartitions) -> dg.RunRequest:
@@ -74,5 +79,5 @@ market_snapshots_schedule = dg.ScheduleDefinition(
     description="A snapshot of every market, by INGESTION_CRON_EXPRESSION.",
 )
 
-JOBS = [market_daily_job, market_weekly_job, market_snapshots_job]
+JOBS = [market_daily_job, market_weekly_job, market_snapshots_job, market_lookback_job]
 SCHEDULES = [market_hourly_schedule, market_weekly_schedule, market_snapshots_schedule]

@@ -3,8 +3,8 @@
 Belongs here: statistics of pairs of symbols. Does not belong here: statistics of one symbol and the matrix of closes
 (statistics.py), IO, Dagster.
 
-Every definition is in docs/market.md. `pair_statistics` is the numeric kernel: arrays in, arrays out, pairs in the order
-(0, 1), (0, 2) … (1, 2) …; no step of it runs once per pair.
+Every definition is in docs/market.md. `pair_statistics` is the numeric kernel: arrays in, arrays out, pairs in the
+order (0, 1), (0, 2) … (1, 2) …, no step once per pair.
 """
 
 from collections.abc import Sequence
@@ -35,36 +35,34 @@ from ingestion_pipeline.domains.market.statistics import (
 )
 from ingestion_pipeline.domains.market.tables import COMPARISONS
 
-_BLOCK_SYMBOLS = 256  # rows of one matrix product: small enough to skip most of the lower triangle
-_MAX_CALENDARS = (
-    32  # above this many patterns of days, one product per pair of patterns costs more than sums over masks
-)
+_BLOCK_SYMBOLS = 128  # rows of one matrix product: small enough to skip most of the lower triangle
+_MAX_CALENDARS = 12  # above this many patterns of days, sums over masks cost less than a product per pair of patterns
 _LOST_PRECISION = 1e-4  # share of a sum of squares below which a variance from sums is not trusted
 
 
 @dataclass(frozen=True)
 class PairStatistics:
-    """One value per pair, shape (n * (n - 1) / 2,); NaN where undefined."""
+    """One value per pair, shape (n * (n - 1) / 2,); NaN where undefined. Fields are named like the columns."""
 
     price_ratio: Floats
     volume_ratio: Floats
     roi_spread_ratio: Floats
     return_correlation: Floats
-    common_return_count: NDArray[np.int64]
+    common_return_count: NDArray[np.int32]
 
 
 def comparisons(closes: pd.DataFrame, *, as_of_days: Sequence[date], window_days: int = 30) -> pd.DataFrame:
     """Every pair of symbols that have a close in (as_of - window, as_of], first symbol before second.
 
     Args:
-        closes: Columns symbol, day, close, adj_close (nullable), volume, as in market/ohlc_daily, in any order. It must
-            reach back `window_days` + 7 days before the first as-of day.
+        closes: Columns symbol, day, close, adj_close (nullable), volume, as in market/ohlc_daily, in any order. It
+            must reach back `window_days` + 7 days before the first as-of day.
         as_of_days: UTC days.
         window_days: Calendar days.
 
     Returns:
-        The columns of market/comparisons, ordered by its key; undefined is NaN, never infinite. Symbols are categorical:
-        two million rows of text would cost more than the statistics.
+        The columns of market/comparisons, ordered by its key; undefined is NaN, never infinite. Symbols are
+        categorical: two million rows of text would cost more than the statistics.
 
     Raises:
         ValueError: repeated (symbol, day); a window below one day.
@@ -86,7 +84,7 @@ def comparisons(closes: pd.DataFrame, *, as_of_days: Sequence[date], window_days
     for name in ("base_symbol", "quote_symbol"):
         columns[name] = pd.Categorical.from_codes(columns[name], dtype=dtype, validate=False)
     count = len(columns["price_ratio"])
-    columns["window_days"] = np.full(count, window_days)
+    columns["window_days"] = np.full(count, window_days, np.int32)
     columns["method_version"] = pd.Categorical.from_codes(np.zeros(count, np.int8), [METHOD_VERSION])
     return pd.DataFrame({name: columns[name] for name in COMPARISONS.column_names}, copy=False)
 
@@ -100,26 +98,35 @@ def pair_statistics(returns: Floats, *, last_close: Floats, volume: Floats, tota
         volume: (symbol,), not negative.
         total_return: (symbol,), NaN where there is no base price.
     """
-    size = len(last_close)
-    correlation, common, group = _correlations(returns)
-    pairs = size * (size - 1) // 2
-    found = PairStatistics(*(np.empty(pairs) for _ in range(4)), np.empty(pairs, np.int64))
-    divisor = np.where(volume > 0, volume, np.nan)
-    start = 0
+    correlation, common = _correlations(returns)
+    return PairStatistics(
+        price_ratio=_combined(np.divide, last_close),
+        volume_ratio=_combined(np.divide, volume),
+        roi_spread_ratio=_combined(np.subtract, total_return),
+        return_correlation=np.clip(correlation, -1, 1, out=correlation),
+        common_return_count=common,
+    )
+
+
+def _combined(operation: np.ufunc, values: Floats) -> Floats:
+    """`operation` of the values of the first and the second of every pair; NaN where infinite."""
+    combined, filled = np.empty(len(values) * (len(values) - 1) // 2), 0
     with np.errstate(all="ignore"):
-        for first in range(size - 1):
-            rest, pair = slice(first + 1, size), slice(start, start + size - first - 1)
-            np.divide(last_close[first], last_close[rest], out=found.price_ratio[pair])
-            np.divide(volume[first], divisor[rest], out=found.volume_ratio[pair])
-            np.subtract(total_return[first], total_return[rest], out=found.roi_spread_ratio[pair])
-            found.return_correlation[pair] = correlation[first, rest]
-            np.take(common[group[first]], group[rest], out=found.common_return_count[pair], mode="clip")
-            start = pair.stop
-    np.clip(found.return_correlation, -1, 1, out=found.return_correlation)
-    for values in (found.price_ratio, found.volume_ratio, found.roi_spread_ratio):
-        if np.isinf(values).any():
-            values[np.isinf(values)] = np.nan
-    return found
+        for first, value in enumerate(values):
+            following = values[first + 1 :]
+            operation(value, following, out=combined[filled : filled + len(following)])
+            filled += len(following)
+    infinite = np.isinf(combined)
+    if infinite.any():
+        combined[infinite] = np.nan
+    return combined
+
+
+def paired(values: Array) -> tuple[Array, Array]:
+    """The value of the first and of the second of every pair."""
+    size = len(values)
+    seconds = [values[first:] for first in range(1, size)] or [values[:0]]
+    return np.repeat(values, np.arange(size)[::-1]), np.concatenate(seconds)
 
 
 def _joined(parts: Sequence[Array]) -> Array:
@@ -156,68 +163,92 @@ def _pairs_as_of(
         total_return=total[active],
     )
     codes = active.astype(np.int16 if len(daily.symbols) <= np.iinfo(np.int16).max else np.int32)
-    following = np.arange(len(codes))[::-1]
+    base_codes, quote_codes = paired(codes)
     return {
-        "as_of_date": np.full(len(pairs.price_ratio), dates(np.array(day))),
-        "base_symbol": np.repeat(codes, following),
-        "quote_symbol": np.concatenate([codes[first:] for first in range(1, len(codes) + 1)] or [codes]),
+        "as_of_date": np.full(len(base_codes), dates(np.array(day))),
+        "base_symbol": base_codes,
+        "quote_symbol": quote_codes,
         **vars(pairs),
     }
 
 
-def _correlations(returns: Floats) -> tuple[Floats, NDArray[np.int64], NDArray[np.intp]]:
-    """Pearson correlations over common days.
-
-    Symbols with returns on the same days form a group: their pairs share the common days, so one matrix product does a
-    pair of groups.
-
-    Returns:
-        Correlations (symbol, symbol), of which only those above the diagonal are meant; numbers of common days
-        (group, group); the group of each symbol.
-    """
+def _correlations(returns: Floats) -> tuple[Floats, NDArray[np.int32]]:
+    """Pearson correlation and number of common days of every pair of columns."""
     present = ~np.isnan(returns)
+    size = returns.shape[1]
+    if (present == present[:, :1]).all():
+        days = present[:, 0] if size else np.zeros(len(present), bool)
+        correlation = _upper_product(_standardised(returns if days.all() else returns[days]))
+        return correlation, np.full(len(correlation), days.sum(), np.int32)
     packed = np.ascontiguousarray(np.packbits(present, axis=0).T)
     _, example, group = np.unique(packed, axis=0, return_index=True, return_inverse=True)
     if len(example) > _MAX_CALENDARS:
-        return *_masked_correlations(returns, present), np.arange(returns.shape[1])
-    size = returns.shape[1]
-    correlation, common = np.empty((size, size)), np.empty((len(example), len(example)), np.int64)
-    members = [np.flatnonzero(group == one) for one in range(len(example))]
-    for one, some in enumerate(members):
-        for other, others in enumerate(members[: one + 1]):
-            days = present[:, example[one]] & present[:, example[other]]
-            common[one, other] = common[other, one] = days.sum()
-            left = _standardised(returns[days][:, some])
-            if len(members) == 1:
-                _upper_product(left, out=correlation)
-                continue
-            block = left.T @ (left if one == other else _standardised(returns[days][:, others]))
-            correlation[np.ix_(some, others)] = block
-            correlation[np.ix_(others, some)] = block.T
-    return correlation, common, group
+        matrix, common = _masked_correlations(returns, present)
+        return _above_diagonal(matrix), _above_diagonal(common)
+    calendars = present[:, example].astype(np.int32)
+    shared = (calendars.T @ calendars).ravel()
+    first_group, second_group = paired(group)
+    matrix = _grouped_correlations(returns, present[:, example], group)
+    return _above_diagonal(matrix), shared[first_group * len(example) + second_group]
 
 
 def _standardised(returns: Floats) -> Floats:
     """Columns centred and scaled to length one; NaN where there is no variance or fewer than two days."""
     if len(returns) < 2:  # noqa: PLR2004 - no variance of one value
-        return np.full(returns.shape, np.nan) if len(returns) else np.full((1, returns.shape[1]), np.nan)
+        return np.full((1, returns.shape[1]), np.nan)
     with np.errstate(all="ignore"):
         centred = returns - returns.mean(axis=0)
         length = np.sqrt(np.einsum("ds,ds->s", centred, centred))
         highest = returns.max(axis=0)
         length[highest - returns.min(axis=0) <= ROUNDING * (1 + highest)] = np.nan
         centred /= length
-    return centred
+    return np.asarray(centred)
 
 
-def _upper_product(columns: Floats, *, out: Floats) -> None:
-    """Writes `columns.T @ columns` into `out` on and above the diagonal: half the work of the whole product."""
-    for start in range(0, columns.shape[1], _BLOCK_SYMBOLS):
-        end = start + _BLOCK_SYMBOLS
-        np.matmul(columns[:, start:end].T, columns[:, start:], out=out[start:end, start:])
+def _upper_product(columns: Floats) -> Floats:
+    """The values of `columns.T @ columns` above the diagonal, row after row.
+
+    Products of some rows at a time leave out most of what is below the diagonal: half the work of the whole product.
+    """
+    size = columns.shape[1]
+    values, filled = np.empty(size * (size - 1) // 2), 0
+    buffer = np.empty(_BLOCK_SYMBOLS * size)  # one for all blocks: it stays in the cache
+    for start in range(0, size, _BLOCK_SYMBOLS):
+        some, rest = columns[:, start : start + _BLOCK_SYMBOLS], columns[:, start:]
+        block = buffer[: some.shape[1] * rest.shape[1]].reshape(some.shape[1], rest.shape[1])
+        np.matmul(some.T, rest, out=block)
+        for row, products in enumerate(block):
+            following = products[row + 1 :]
+            values[filled : filled + len(following)] = following
+            filled += len(following)
+    return values
 
 
-def _masked_correlations(returns: Floats, present: NDArray[np.bool_]) -> tuple[Floats, NDArray[np.int64]]:
+def _above_diagonal(matrix: Array) -> Array:
+    return np.concatenate([row[first + 1 :] for first, row in enumerate(matrix)])
+
+
+def _grouped_correlations(returns: Floats, calendars: NDArray[np.bool_], group: NDArray[np.intp]) -> Floats:
+    """Correlations (symbol, symbol): one matrix product for each pair of groups.
+
+    Args:
+        returns: (day, symbol).
+        calendars: (day, group), true on the days on which every symbol of the group has a return.
+        group: Of each symbol.
+    """
+    correlation = np.empty((returns.shape[1], returns.shape[1]))
+    members = [np.flatnonzero(group == one) for one in range(calendars.shape[1])]
+    for one, some in enumerate(members):
+        for other, others in enumerate(members[: one + 1]):
+            days = calendars[:, one] & calendars[:, other]
+            left = _standardised(returns[days][:, some])
+            block = left.T @ (left if one == other else _standardised(returns[days][:, others]))
+            correlation[np.ix_(some, others)] = block
+            correlation[np.ix_(others, some)] = block.T
+    return correlation
+
+
+def _masked_correlations(returns: Floats, present: NDArray[np.bool_]) -> tuple[Floats, NDArray[np.int32]]:
     """Correlations and numbers of common days, (symbol, symbol), where nearly every symbol has its own days.
 
     Sums over common days are products with the 0/1 matrix of days. Where subtracting them loses precision (almost
@@ -234,4 +265,4 @@ def _masked_correlations(returns: Floats, present: NDArray[np.bool_]) -> tuple[F
     for first, second in np.argwhere(np.triu((lost | lost.T) & defined, 1)):
         left, right = _standardised(returns[present[:, first] & present[:, second]][:, [first, second]]).T
         correlation[first, second] = left @ right
-    return correlation, count.astype(np.int64)
+    return correlation, count.astype(np.int32)

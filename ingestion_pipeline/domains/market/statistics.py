@@ -109,7 +109,7 @@ def roi_statistics(
     columns = {
         "as_of_date": dates(days)[as_of],
         "symbol": pd.array(daily.symbols, dtype="str").take(symbol),
-        "window_days": np.array(spans)[span],
+        "window_days": np.array(spans, np.int32)[span],
         **{name: values[as_of, symbol, span] for name, values in statistics.items()},
         "periods_per_year": periods[symbol],
         "risk_free_rate_ratio": np.full(len(symbol), float(risk_free_rate)),
@@ -120,7 +120,7 @@ def roi_statistics(
 
 def empty_frame(table: Table) -> pd.DataFrame:
     """No rows, with the column types that the full frame has."""
-    types = {"text": "str", "date": "datetime64[s]", "float": "float64", "integer": "int64"}
+    types = {"text": "str", "date": "datetime64[s]", "float": "float64", "integer": "int32"}
     return pd.DataFrame({column.name: pd.Series(dtype=types[column.type]) for column in table.columns})
 
 
@@ -138,35 +138,38 @@ def daily_closes(closes: pd.DataFrame, *, first_day: int, last_day: int) -> Dail
     """The rows of `closes` between two days (both included) as matrices. Prices that are not positive are no closes.
 
     Raises:
-        ValueError: repeated (symbol, day).
+        ValueError: repeated (symbol, day) between the two days.
     """
     codes, names = pd.factorize(closes["symbol"], sort=True)
     day_codes, distinct_days = pd.factorize(closes["day"])  # decoding each distinct day once: date objects are slow
-    day = pd.to_datetime(pd.Series(distinct_days)).to_numpy().astype("datetime64[D]").astype(np.int64)[day_codes]
+    row = pd.to_datetime(pd.Series(distinct_days)).to_numpy().astype("datetime64[D]").astype(np.intp) - first_day
     symbols = np.asarray(names, dtype=object)
-    _require_distinct(codes, day, symbols)
-    wanted = (day >= first_day) & (day <= last_day)
-    cells = (day[wanted] - first_day, codes[wanted])
     shape = (last_day - first_day + 1, len(symbols))
+    is_wanted = (row >= 0) & (row < shape[0])
+    wanted = slice(None) if is_wanted.all() else is_wanted[day_codes]
+    cells = (row * shape[1])[day_codes[wanted]] + codes[wanted]
+    _require_distinct(cells, shape, first_day=first_day, symbols=symbols)
 
-    def matrix(column: str, *, present: NDArray[np.bool_] | None = None) -> Floats:
-        values = closes[column].to_numpy(dtype=np.float64, na_value=np.nan)[wanted]
-        filled = np.full(shape, np.nan)
-        filled[cells] = values
-        return filled if present is None else np.where(present, filled, np.nan)
+    def matrix(column: str) -> Floats:
+        values = np.full(shape, np.nan)
+        values.ravel()[cells] = closes[column].to_numpy(dtype=np.float64, na_value=np.nan)[wanted]
+        return values
 
-    close = _positive(matrix("close"))
-    observed = ~np.isnan(close)
-    adjusted = _positive(matrix("adj_close", present=observed))
-    return DailyCloses(first_day, symbols, close, adjusted, matrix("volume", present=observed))
+    close, adjusted, volume = matrix("close"), matrix("adj_close"), matrix("volume")
+    with np.errstate(invalid="ignore"):
+        close[~((close > 0) & (close < np.inf))] = np.nan  # upstream checks reject them: this keeps arithmetic defined
+        adjusted[~((adjusted > 0) & (adjusted < np.inf) & (close > 0))] = np.nan
+    volume[np.isnan(close)] = np.nan
+    return DailyCloses(first_day, symbols, close, adjusted, volume)
 
 
 def price_series(prices: Floats) -> PriceSeries:
     """Returns and last known prices of `prices` (day, series), NaN where there is no close."""
     observed = ~np.isnan(prices)
-    day_rows = np.arange(len(prices), dtype=np.int32)[:, None]
-    last_row = np.maximum.accumulate(np.where(observed, day_rows, np.int32(-1)), axis=0)
-    price = np.where(last_row < 0, np.nan, np.take_along_axis(prices, np.maximum(last_row, 0), axis=0))
+    last_row = _last_rows(observed)
+    price = prices.copy()
+    for row in range(1, len(price)):
+        np.copyto(price[row], price[row - 1], where=~observed[row])
     returns = np.full_like(prices, np.nan)
     with np.errstate(all="ignore"):
         np.subtract(prices[1:] / price[:-1], 1, out=returns[1:])
@@ -181,15 +184,15 @@ def base_rows(last_row: NDArray[np.int32], rows: Rows, *, window_days: int) -> N
     return np.where(found >= (rows - window_days - BASE_PRICE_MAX_AGE_DAYS)[:, None], found, np.int32(-1))
 
 
-def close_counts(series: PriceSeries, rows: Rows, *, window_days: int) -> NDArray[np.int64]:
+def close_counts(series: PriceSeries, rows: Rows, *, window_days: int) -> NDArray[np.int32]:
     """Closes dated in the window, (as-of, series)."""
-    return (series.close_count[rows + 1] - series.close_count[rows + 1 - window_days]).astype(np.int64)
+    return (series.close_count[rows + 1] - series.close_count[rows + 1 - window_days]).astype(np.int32)
 
 
-def return_counts(series: PriceSeries, rows: Rows, *, window_days: int) -> NDArray[np.int64]:
+def return_counts(series: PriceSeries, rows: Rows, *, window_days: int) -> NDArray[np.int32]:
     """Returns dated in the window, (as-of, series). Without a base price the first close in the window has none."""
     lacking = base_rows(series.last_row, rows, window_days=window_days) < 0
-    counts: NDArray[np.int64] = np.maximum(close_counts(series, rows, window_days=window_days) - lacking, 0)
+    counts: NDArray[np.int32] = np.maximum(close_counts(series, rows, window_days=window_days) - lacking, 0)
     return counts
 
 
@@ -198,9 +201,19 @@ def last_unadjusted_rows(daily: DailyCloses) -> NDArray[np.int32]:
 
     A symbol's adjusted closes are used only where this lies before the base price: one series never mixes both.
     """
-    day_rows = np.arange(len(daily.close), dtype=np.int32)[:, None]
-    unadjusted = np.isnan(daily.adj_close) & ~np.isnan(daily.close)
-    return np.maximum.accumulate(np.where(unadjusted, day_rows, np.int32(-1)), axis=0)
+    return _last_rows(np.isnan(daily.adj_close) & ~np.isnan(daily.close))
+
+
+def _last_rows(marked: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """Row of the last true value so far in each column; -1 where none."""
+    return _running_maximum(np.where(marked, np.arange(len(marked), dtype=np.int32)[:, None], np.int32(-1)))
+
+
+def _running_maximum(values: Array) -> Array:
+    """The maximum so far along the first axis, in place: ufunc.accumulate strides along it, several times slower."""
+    for row in range(1, len(values)):
+        np.maximum(values[row - 1], values[row], out=values[row])
+    return values
 
 
 def window_statistics(
@@ -249,10 +262,7 @@ def _growth(series: PriceSeries, rows: Rows, *, window_days: int) -> dict[str, A
     growth = series.price[rows] / series.price[start]
     elapsed = series.last_row[rows] - series.last_row[start]
     path = series.price[start + np.arange(window_days + 1)[:, None]]
-    peak = np.empty_like(path)
-    peak[0] = path[0]
-    for row in range(1, len(path)):  # ufunc.accumulate walks this axis with strides: several times slower
-        np.maximum(peak[row - 1], path[row], out=peak[row])
+    peak = _running_maximum(path.copy())
     share = path / peak
     depth = share.min(axis=0)
     trough = (share <= depth + ROUNDING).argmax(axis=0)
@@ -293,7 +303,7 @@ def _risk(series: PriceSeries, rows: Rows, *, window_days: int, periods: Floats,
 
 
 def _statistics(
-    daily: DailyCloses, rows: Rows, *, spans: Sequence[int], periods: NDArray[np.int64], risk_free_rate: float
+    daily: DailyCloses, rows: Rows, *, spans: Sequence[int], periods: NDArray[np.int32], risk_free_rate: float
 ) -> dict[str, Array]:
     """Statistics by column name, each (as-of, symbol, window), from adjusted or plain closes."""
     unadjusted = last_unadjusted_rows(daily)
@@ -332,32 +342,25 @@ def _blocks(shape: tuple[int, int], *, window_days: int) -> Iterator[tuple[slice
             yield slice(top, top + height), slice(left, left + width)
 
 
-def _periods_per_year(markets: pd.DataFrame, symbols: NDArray[np.object_]) -> NDArray[np.int64]:
+def _periods_per_year(markets: pd.DataFrame, symbols: NDArray[np.object_]) -> NDArray[np.int32]:
     known = dict(zip(markets["symbol"], markets["periods_per_year"], strict=True))
     if unknown := [symbol for symbol in symbols if symbol not in known]:
         raise ValueError(f"markets lacks {_some(unknown)}, which have closes")
-    return np.array([known[symbol] for symbol in symbols], dtype=np.int64)
+    return np.array([known[symbol] for symbol in symbols], dtype=np.int32)
 
 
-def _require_distinct(codes: Rows, day: NDArray[np.int64], symbols: NDArray[np.object_]) -> None:
-    if not len(day):
+def _require_distinct(cells: Rows, shape: tuple[int, int], *, first_day: int, symbols: NDArray[np.object_]) -> None:
+    """Raises unless each cell (row-major, of a day and a symbol) occurs once."""
+    taken = np.zeros(shape[0] * shape[1], bool)
+    taken[cells] = True
+    if taken.sum() == len(cells):
         return
-    first, length = int(day.min()), int(day.max()) - int(day.min()) + 1
-    cells = codes * length + (day - first)
     repeated = np.flatnonzero(np.bincount(cells) > 1)
-    if len(repeated):
-        names = [
-            f"{symbols[cell // length]} {dates(np.array([cell % length + first]))[0]:%Y-%m-%d}" for cell in repeated
-        ]
-        raise ValueError(f"closes has several rows for {_some(names)}")
+    days = np.datetime_as_string(dates(first_day + repeated // shape[1]), unit="D")
+    names = [f"{symbol} {day}" for symbol, day in zip(symbols[repeated % shape[1]], days, strict=True)]
+    raise ValueError(f"closes has several rows for {_some(names)}")
 
 
 def _some(names: Sequence[object]) -> str:
     more = len(names) - _NAMES_SHOWN
     return ", ".join(map(str, names[:_NAMES_SHOWN])) + (f" and {more} more" if more > 0 else "")
-
-
-def _positive(prices: Floats) -> Floats:
-    """`prices` without what cannot be one: upstream checks reject it, this only keeps the arithmetic defined."""
-    with np.errstate(invalid="ignore"):
-        return np.where((prices > 0) & np.isfinite(prices), prices, np.nan)

@@ -1,0 +1,275 @@
+"""The `ingestion-pipeline` command: arguments in, sentences and exit codes out. The work is done below it.
+
+Exit codes: 0 done; 1 something failed (a run, a check of the data, a migration); 2 a wrong argument or setting; 3 a store or
+provider cannot be reached, so trying again later may help; 130 stopped by Ctrl-C.
+"""
+
+import json
+import sys
+from contextlib import contextmanager
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from ingestion_pipeline.core.clock import utc_now
+from ingestion_pipeline.core.errors import ConfigurationError, IngestionError, TransientError
+from ingestion_pipeline.core.logs import configure_logging
+from ingestion_pipeline.core.windows import Window
+from ingestion_pipeline.settings import Provider, Settings, export
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FAILED, WRONG, UNREACHABLE, INTERRUPTED = 1, 2, 3, 130
+DEMO_DAYS = 400
+
+app = typer.Typer(
+    help="Ingests market data into PostgreSQL and a Delta lake, orchestrated by Dagster.\n\n"
+    "Settings are environment variables; `ingestion-pipeline settings` lists them. Without DATABASE_URL an embedded "
+    "PostgreSQL is started and stopped as needed.",
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong argument or setting, 3 a store or provider cannot be reached, "
+    "130 interrupted.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+out = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def main() -> None:
+    """Runs the command; an error of ours is one line on standard error and an exit code."""
+    try:
+        app()
+    except ConfigurationError as error:
+        _fail(str(error), WRONG)
+    except TransientError as error:
+        _fail(str(error), UNREACHABLE)
+    except IngestionError as error:
+        _fail(str(error), FAILED)
+    except KeyboardInterrupt:
+        _fail("interrupted", INTERRUPTED)
+
+
+@app.command()
+def demo(
+    provider: Annotated[Provider | None, typer.Option(help="Where bars come from; INGESTION_PROVIDER by default")] = None,
+    path: Annotated[Path | None, typer.Option(help="Folder of bar files, for --provider file")] = None,
+    days: Annotated[int, typer.Option(min=1, max=3650, help="Days of history, for providers that are not files")] = DEMO_DAYS,
+) -> None:
+    """Ingest bars, build every market asset over its partitions, print what was built. Finite."""
+    from ingestion_pipeline.demo import demo_environment, demo_windows, run_demo
+
+    overrides = {"INGESTION_PROVIDER": provider, "INGESTION_FILE_PATH": str(path.resolve()) if path else None}
+    settings = _settings({name: value for name, value in overrides.items() if value})
+    windows = demo_windows(settings, days=days)
+    environment = demo_environment(settings, windows)
+    with _database(settings) as database:
+        export(database | environment)
+        outcome = run_demo(windows, tell=lambda text: out.print(text))
+    _print_outcome(outcome)
+    _print_where_to_look(settings, environment)
+    raise typer.Exit(FAILED if outcome.problems else 0)
+
+
+@app.command()
+def up() -> None:
+    """Start PostgreSQL, code location, webserver and daemon to stay. Ctrl-C or SIGTERM stops them all."""
+    from ingestion_pipeline.orchestration.stack import run_stack
+
+    settings = _settings()
+    with _database(settings) as environment:
+        code = run_stack(settings, environment, tell=lambda text: out.print(text))
+    raise typer.Exit(code)
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database to the newest schema."""
+    settings = _settings()
+    with _database(settings) as environment:
+        export(environment)
+        from dagster import DagsterInstance
+
+        with DagsterInstance.get() as instance:
+            instance.upgrade()
+    out.print("the database has the newest schema")
+
+
+@app.command()
+def check() -> None:
+    """Try database, Redis, lake and provider; say which fails and why."""
+    from ingestion_pipeline.checkup import checkup
+
+    results = checkup(_settings())
+    for result in results:
+        mark = "[green]ok[/]  " if result.ok else "[red]FAIL[/]"
+        out.print(f"{mark}  {result.part:<9} {result.text}")
+    raise typer.Exit(0 if all(result.ok for result in results) else UNREACHABLE)
+
+
+@app.command()
+def backfill(
+    domain: Annotated[str, typer.Argument(help="Whose partitions: market")],
+    first: Annotated[datetime, typer.Option("--from", formats=["%Y-%m-%d"], help="First UTC day")],
+    last: Annotated[datetime, typer.Option("--to", formats=["%Y-%m-%d"], help="Last UTC day")],
+    again: Annotated[bool, typer.Option(help="Build also what has been built")] = False,
+    days_per_run: Annotated[int, typer.Option(min=1, help="Partitions in one run")] = 90,
+) -> None:
+    """Build the daily and weekly partitions of a domain. Broken off, it goes on where it stopped."""
+    from ingestion_pipeline.demo import run_backfill
+
+    settings = _settings()
+    window = _window(first.date(), last.date(), settings)
+    if domain != "market":
+        raise ConfigurationError("DOMAIN", domain, "market")
+    with _database(settings) as environment:
+        export(environment)
+        outcome = run_backfill(window, again=again, days_per_run=days_per_run, console=out)
+    _print_outcome(outcome)
+    raise typer.Exit(FAILED if outcome.problems else 0)
+
+
+@app.command()
+def show(
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line")] = False,
+) -> None:
+    """The latest snapshot of every configured market."""
+    from ingestion_pipeline.domains.market.reads import latest_snapshot
+    from ingestion_pipeline.storage.cache import cache
+    from ingestion_pipeline.storage.postgres import Postgres
+
+    settings = _settings()
+    with _database(settings) as environment:
+        postgres = Postgres(environment["DATABASE_URL"])
+        values = cache(settings)
+        rows = {
+            symbol: latest_snapshot(values, postgres, symbol, ttl_seconds=settings.cache_ttl_seconds)
+            for symbol in settings.ingestion_markets
+        }
+        postgres.close()
+    if as_json:
+        for row in rows.values():
+            if row:
+                typer.echo(json.dumps(row))
+        return
+    _print_snapshots(rows)
+
+
+@app.command()
+def rejects(limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many, newest first")] = 20) -> None:
+    """The rows that were refused, with the reason."""
+    from ingestion_pipeline.storage.postgres import Postgres
+
+    with _database(_settings()) as environment:
+        postgres = Postgres(environment["DATABASE_URL"])
+        rows = postgres.read("recent_rejects", {"limit": limit})
+        postgres.close()
+    if not rows:
+        out.print("no rejects")
+    for row in rows:
+        out.print(f"{row['last_seen_at']:%Y-%m-%d %H:%M:%S}  {row['source']}  {row['reason']}  {json.dumps(row['payload'])}", markup=False)
+
+
+@app.command()
+def env() -> None:
+    """Print the exports that plain Dagster commands need, starting the embedded server to stay.
+
+    Use it as: eval "$(ingestion-pipeline env)"; stop the server with `ingestion-pipeline stop`.
+    """
+    import shlex
+
+    with _database(_settings(), keep_running=True) as environment:
+        for name, value in environment.items():
+            typer.echo(f"export {name}={shlex.quote(value)}")
+
+
+@app.command()
+def stop() -> None:
+    """Stop the embedded PostgreSQL that `env` left running."""
+    from ingestion_pipeline.storage.embedded import stop_when_unused
+
+    if stop_when_unused(_settings().ingestion_home / "postgres"):
+        out.print("the embedded PostgreSQL is stopped")
+    else:
+        _fail("the embedded PostgreSQL serves other clients; stop those first", FAILED)
+
+
+@app.command()
+def settings() -> None:
+    """List every environment variable, what it is for and its default."""
+    from ingestion_pipeline.settings import variables
+
+    for name, text in variables().items():
+        default = Settings.model_fields[name.lower()].default
+        shown = ",".join(default) if isinstance(default, tuple) else default
+        out.print(f"{name:<28} {text}" + (f" (default {shown})" if shown not in (None, "") else ""), markup=False)
+
+
+def _settings(overrides: dict[str, str] | None = None) -> Settings:
+    if overrides:
+        export(overrides)
+    settings = Settings.from_environment()
+    configure_logging(settings.log_level, style=settings.log_format)
+    return settings
+
+
+@contextmanager
+def _database(settings: Settings, *, keep_running: bool = False) -> "Iterator[dict[str, str]]":
+    from ingestion_pipeline.storage.database import database
+
+    with database(settings, keep_running=keep_running) as environment:
+        yield environment
+
+
+def _window(first: date, last: date, settings: Settings) -> Window:
+    if first < settings.ingestion_first_day:
+        raise ConfigurationError("--from", str(first), f"INGESTION_FIRST_DAY ({settings.ingestion_first_day}) or later")
+    if last < first or last > utc_now().date():
+        raise ConfigurationError("--to", str(last), f"a day from {first} to today ({utc_now().date()}, UTC)")
+    return Window.of_days(first, last)
+
+
+def _print_outcome(outcome: Any) -> None:
+    table = RichTable("Asset", header_style="bold")
+    for heading in ("Rows", "Partitions", "Seconds", "Checks"):
+        table.add_column(heading, justify="right")
+    for name, asset in sorted(outcome.assets.items()):
+        checks = f"{asset.checks_passed} passed"
+        checks += f", {asset.checks_warned} warned" if asset.checks_warned else ""
+        checks += f", {asset.checks_failed} failed" if asset.checks_failed else ""
+        table.add_row(name, f"{asset.rows:,}", f"{len(asset.partitions):,}" if asset.partitions else "", f"{asset.seconds:.1f}", checks)
+    out.print(table)
+    for problem in outcome.problems:
+        err.print(problem, style="red", markup=False)
+
+
+def _print_where_to_look(settings: Settings, environment: dict[str, str]) -> None:
+    changed = " ".join(f"{name}={value}" for name, value in environment.items())
+    out.print(f"{settings.lake_root}  the lake: bars and OHLC as Delta tables", markup=False)
+    out.print("ingestion-pipeline show  the latest snapshots")
+    out.print(f"{changed + ' ' if changed else ''}make up  the Dagster UI at http://{settings.webserver_host}:{settings.webserver_port}", markup=False)
+
+
+def _print_snapshots(rows: dict[str, dict[str, Any] | None]) -> None:
+    table = RichTable("Market", "As of (UTC)", header_style="bold")
+    for heading in ("Price", "24 h", "7 d", "30 d", "Volatility"):
+        table.add_column(heading, justify="right")
+    for symbol, row in rows.items():
+        if row is None:
+            table.add_row(symbol, "no snapshot yet")
+            continue
+        shares = [row["change_24h_ratio"], row["roi_7d_ratio"], row["roi_30d_ratio"], row["volatility_ratio"]]
+        cells = ["" if share is None else f"{share:+.2%}" for share in shares]
+        as_of = datetime.fromisoformat(row["as_of"])
+        table.add_row(symbol, f"{as_of:%Y-%m-%d %H:%M}", f"{row['price']:,.6g}", *cells)
+    out.print(table)
+
+
+def _fail(text: str, code: int) -> None:
+    err.print(text, style="red", markup=False)
+    raise SystemExit(code)

@@ -1,0 +1,77 @@
+"""What tests stand on: a real PostgreSQL with one migrated database a test, a lake in a folder, a Dagster instance.
+
+One embedded server serves the whole session of a worker process; a test's database is a clone of a migrated template.
+"""
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from ingestion_pipeline.core.logs import configure_logging
+from ingestion_pipeline.settings import Settings
+from ingestion_pipeline.storage import embedded
+from ingestion_pipeline.storage.embedded import EmbeddedServer
+from ingestion_pipeline.storage.lake import Lake
+from ingestion_pipeline.storage.migrate import ensure_database, migrate
+from ingestion_pipeline.storage.postgres import Postgres
+
+TEMPLATE = "template_migrated"
+DATA = Path(__file__).parent / "data"
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _logging() -> None:
+    configure_logging("debug", style="json")
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
+    """A PostgreSQL server of this worker's own, stopped at the end."""
+    folder = tmp_path_factory.mktemp("server") / "postgres"
+    running = embedded.start(folder)
+    ensure_database(running.url(), TEMPLATE)
+    migrate(running.url(database=TEMPLATE))
+    yield running
+    embedded.stop_when_unused(folder)
+
+
+@pytest.fixture
+def database_url(server: EmbeddedServer) -> Iterator[str]:
+    """The superuser's URL of a fresh, migrated database."""
+    name = f"test_{next(_numbers)}"
+    with psycopg.connect(server.url(database="postgres"), autocommit=True) as connection:
+        connection.execute(f"create database {name} template {TEMPLATE}")
+    yield server.url(database=name)
+    with psycopg.connect(server.url(database="postgres"), autocommit=True) as connection:
+        connection.execute(f"drop database {name} with (force)")
+
+
+@pytest.fixture
+def worker_url(database_url: str) -> str:
+    """The same database for the role that runs assets."""
+    return database_url.replace("postgres@", "pipeline_worker@", 1)
+
+
+@pytest.fixture
+def postgres(worker_url: str) -> Iterator[Postgres]:
+    database = Postgres(worker_url)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def settings(worker_url: str, tmp_path: Path) -> Settings:
+    """Settings of a pipeline in a folder of its own, with the mock provider."""
+    return Settings.from_environment(
+        {"DATABASE_URL": worker_url, "INGESTION_HOME": str(tmp_path), "INGESTION_PROVIDER": "mock"}
+    )
+
+
+@pytest.fixture
+def lake(settings: Settings) -> Lake:
+    return Lake(settings)
