@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FAILED, WRONG, UNREACHABLE, INTERRUPTED = 1, 2, 3, 130
-DEMO_DAYS = 400
 
 app = typer.Typer(
     help="Ingests market data into PostgreSQL and a Delta lake, orchestrated by Dagster.\n\n"
@@ -57,9 +56,13 @@ def main() -> None:
 
 @app.command()
 def demo(
-    provider: Annotated[Provider | None, typer.Option(help="Where bars come from; INGESTION_PROVIDER by default")] = None,
+    provider: Annotated[
+        Provider | None, typer.Option(help="Where bars come from; INGESTION_PROVIDER by default")
+    ] = None,
     path: Annotated[Path | None, typer.Option(help="Folder of bar files, for --provider file")] = None,
-    days: Annotated[int, typer.Option(min=1, max=3650, help="Days of history, for providers that are not files")] = DEMO_DAYS,
+    days: Annotated[
+        int | None, typer.Option(min=1, max=3650, help="Days of history, for providers that are not files")
+    ] = None,
 ) -> None:
     """Ingest bars, build every market asset over its partitions, print what was built. Finite."""
     from ingestion_pipeline.demo import demo_environment, demo_windows, run_demo
@@ -70,7 +73,7 @@ def demo(
     environment = demo_environment(settings, windows)
     with _database(settings) as database:
         export(database | environment)
-        outcome = run_demo(windows, tell=lambda text: out.print(text))
+        outcome = run_demo(windows, tell=lambda text: out.print(text, markup=False))
     _print_outcome(outcome)
     _print_where_to_look(settings, environment)
     raise typer.Exit(FAILED if outcome.problems else 0)
@@ -83,7 +86,7 @@ def up() -> None:
 
     settings = _settings()
     with _database(settings) as environment:
-        code = run_stack(settings, environment, tell=lambda text: out.print(text))
+        code = run_stack(settings, environment, tell=lambda text: out.print(text, markup=False))
     raise typer.Exit(code)
 
 
@@ -172,7 +175,10 @@ def rejects(limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many
     if not rows:
         out.print("no rejects")
     for row in rows:
-        out.print(f"{row['last_seen_at']:%Y-%m-%d %H:%M:%S}  {row['source']}  {row['reason']}  {json.dumps(row['payload'])}", markup=False)
+        out.print(
+            f"{row['last_seen_at']:%Y-%m-%d %H:%M:%S}  {row['source']}  {row['reason']}  {json.dumps(row['payload'])}",
+            markup=False,
+        )
 
 
 @app.command()
@@ -242,7 +248,13 @@ def _print_outcome(outcome: Any) -> None:
         checks = f"{asset.checks_passed} passed"
         checks += f", {asset.checks_warned} warned" if asset.checks_warned else ""
         checks += f", {asset.checks_failed} failed" if asset.checks_failed else ""
-        table.add_row(name, f"{asset.rows:,}", f"{len(asset.partitions):,}" if asset.partitions else "", f"{asset.seconds:.1f}", checks)
+        table.add_row(
+            name,
+            f"{asset.rows:,}",
+            f"{len(asset.partitions):,}" if asset.partitions else "",
+            f"{asset.seconds:.1f}",
+            checks,
+        )
     out.print(table)
     for problem in outcome.problems:
         err.print(problem, style="red", markup=False)
@@ -252,7 +264,10 @@ def _print_where_to_look(settings: Settings, environment: dict[str, str]) -> Non
     changed = " ".join(f"{name}={value}" for name, value in environment.items())
     out.print(f"{settings.lake_root}  the lake: bars and OHLC as Delta tables", markup=False)
     out.print("ingestion-pipeline show  the latest snapshots")
-    out.print(f"{changed + ' ' if changed else ''}make up  the Dagster UI at http://{settings.webserver_host}:{settings.webserver_port}", markup=False)
+    out.print(
+        f"{changed + ' ' if changed else ''}make up  the Dagster UI at http://{settings.webserver_host}:{settings.webserver_port}",
+        markup=False,
+    )
 
 
 def _print_snapshots(rows: dict[str, dict[str, Any] | None]) -> None:

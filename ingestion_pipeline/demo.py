@@ -15,19 +15,24 @@ if TYPE_CHECKING:
     from ingestion_pipeline.orchestration.runs import Outcome
 
 LOOKED_BACK_DAYS = 365
-DAYS_PER_RUN = 400
+DAYS_PER_RUN = 366
 
 
-def demo_windows(settings: Settings, *, days: int) -> list[Window]:
-    """The spans of days that the demo builds: where the files have bars, else the last `days` days."""
+def demo_windows(settings: Settings, *, days: int | None) -> list[Window]:
+    """The spans of days that the demo builds.
+
+    Where the files have bars; else the last `days` days; without `days` every partition that the mock can fill at no cost,
+    or the lookback of a provider that counts our requests.
+    """
     if settings.ingestion_provider == "file":
         from ingestion_pipeline.providers.file import FileProvider
 
         return FileProvider(settings.ingestion_file_path).coverage(_file_markets(settings))
     today = utc_now().date()
-    first = today - timedelta(days=days - 1)
-    whole_weeks = first - timedelta(days=first.weekday())
-    return [Window.of_days(max(whole_weeks, settings.ingestion_first_day), today)]
+    if days is None and settings.ingestion_provider == "mock":
+        return [Window.of_days(settings.ingestion_first_day, today)]
+    first = today - timedelta(days=(days or settings.ingestion_lookback_days) - 1)
+    return [Window.of_days(max(first, settings.ingestion_first_day), today)]
 
 
 def demo_environment(settings: Settings, windows: list[Window]) -> dict[str, str]:
@@ -56,7 +61,12 @@ def run_demo(windows: list[Window], *, tell: Callable[[str], object]) -> "Outcom
             for window in windows:
                 tell(f"{name}: {window.first_day} to {window.last_day} …")
                 is_built = backfill(
-                    job, instance, outcome, window=window, per_run=DAYS_PER_RUN, again=True,
+                    job,
+                    instance,
+                    outcome,
+                    window=window,
+                    per_run=DAYS_PER_RUN,
+                    again=True,
                     on_range=lambda first, last, _: tell(f"  {first} to {last} built"),
                 )
                 if not is_built:
@@ -74,7 +84,13 @@ def run_backfill(window: Window, *, again: bool, days_per_run: int, console: Con
     from ingestion_pipeline.orchestration.runs import Outcome, backfill, built_after
 
     outcome = Outcome()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("days"), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("days"),
+        TimeElapsedColumn(),
+    )
     with dg.DagsterInstance.get() as instance, Progress(*columns, console=console) as progress:
 
         def run(name: str, days: Window, *, again: bool) -> bool:
@@ -85,10 +101,20 @@ def run_backfill(window: Window, *, again: bool, days_per_run: int, console: Con
                 if not console.is_terminal:
                     console.print(f"{name}: {first} to {last} built")
 
-            return backfill(defs.resolve_job_def(name), instance, outcome, window=days, per_run=days_per_run, again=again, on_range=advance)
+            return backfill(
+                defs.resolve_job_def(name),
+                instance,
+                outcome,
+                window=days,
+                per_run=days_per_run,
+                again=again,
+                on_range=advance,
+            )
 
         if run("market_daily_job", window, again=again) and run("market_weekly_job", window, again=again):
-            later = built_after(defs.resolve_job_def("market_lookback_job"), instance, window.last_day, days=LOOKED_BACK_DAYS)
+            later = built_after(
+                defs.resolve_job_def("market_lookback_job"), instance, window.last_day, days=LOOKED_BACK_DAYS
+            )
             if later is not None and outcome.run_count:
                 run("market_lookback_job", later, again=True)
     return outcome

@@ -5,12 +5,14 @@ names the variable, the value and what is expected; secrets are never printed.
 """
 
 import os
+import re
 from collections.abc import Mapping
-from datetime import date
+from contextlib import suppress
+from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from croniter import croniter
+from croniter import CroniterBadDateError, croniter
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -25,6 +27,11 @@ Provider = Literal["mock", "file", "coingecko", "binance"]
 _DATABASE_SCHEMES = ("postgresql://", "postgres://", "postgresql+psycopg://", "postgresql+psycopg2://")
 _REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 _HTTP_SCHEMES = ("http://", "https://")
+_LAKE_SCHEMES = ("s3://", "gs://", "az://", "abfs://", "abfss://", "file://")
+_CRON_FIELDS = 5
+_SYMBOL = re.compile(r"[A-Z0-9.^=_/-]+")
+_DAY = re.compile(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])")
+_SIZE = re.compile(r"[1-9]\d*(MB|GB)")
 
 
 class Settings(BaseSettings):
@@ -41,7 +48,7 @@ class Settings(BaseSettings):
     ingestion_home: Path = Field(PROJECT_ROOT / ".data", description="Folder of the embedded server, lake and logs")
     lake_url: str = Field("", description="Delta lake: a folder, s3://, gs:// or az://; `<home>/lake` when unset")
     compute_engine: Literal["duckdb", "pyspark"] = Field("duckdb", description="Ibis backend of heavy computation")
-    compute_memory_limit: str = Field("4GB", pattern=r"^\d+(MB|GB)$", description="What the engine may use before it spills")
+    compute_memory_limit: str = Field("4GB", description="What the engine may use before it spills")
 
     # Market data (seed S1)
     ingestion_provider: Provider = Field("mock", description="Where bars and quotes come from")
@@ -50,7 +57,9 @@ class Settings(BaseSettings):
     )
     ingestion_cron_expression: str = Field("*/15 * * * *", description="When snapshots are taken")
     ingestion_lookback_days: int = Field(30, ge=1, le=3650, description="Days of history that are kept complete")
-    ingestion_first_day: date = Field(date(2025, 1, 1), description="First daily partition, UTC")
+    ingestion_first_day: date = Field(
+        date(2024, 12, 30), description="First daily partition, UTC; a Monday makes the first week whole"
+    )
     ingestion_file_path: Path | None = Field(None, description="Folder that the `file` provider may read")
     risk_free_rate: float = Field(0.0, gt=-1, lt=1, description="Annual risk-free rate in ROI statistics, as a ratio")
     provider_timeout_seconds: float = Field(10.0, gt=0, le=300, description="Time-out of one provider request")
@@ -74,13 +83,15 @@ class Settings(BaseSettings):
 
     @classmethod
     def from_environment(cls, overrides: Mapping[str, str] | None = None) -> Self:
-        """Reads the environment, `overrides` (by variable name) first.
+        """Reads the environment, `overrides` (by variable name) first. An empty value is an unset variable.
 
         Raises:
             ConfigurationError: for the first variable that is wrong.
         """
+        values: dict[str, Any] = {name.lower(): value for name, value in (overrides or {}).items()}
+        unset = {name: cls.model_fields[name].default for name, value in values.items() if value == ""}
         try:
-            return cls(**{name.lower(): value for name, value in (overrides or {}).items()})
+            return cls(**values | unset)
         except ValidationError as error:
             raise _first_problem(error) from None
 
@@ -88,21 +99,48 @@ class Settings(BaseSettings):
     @classmethod
     def _split_markets(cls, value: object) -> object:
         symbols = tuple(part.strip().upper() for part in value.split(",")) if isinstance(value, str) else value
-        if not isinstance(symbols, tuple) or not symbols or not all(symbols) or len(set(symbols)) != len(symbols):
+        if (
+            not isinstance(symbols, tuple)
+            or not all(map(_SYMBOL.fullmatch, symbols))
+            or len(set(symbols)) != len(symbols)
+        ):
             raise ValueError("expected comma-separated, different market symbols such as BTC-USD,SPX")
         return symbols
 
     @field_validator("ingestion_cron_expression")
     @classmethod
     def _known_cron(cls, value: str) -> str:
-        if len(value.split()) != 5 or not croniter.is_valid(value):
+        # `0 0 31 2 *` is well formed and never comes
+        if len(value.split()) != _CRON_FIELDS or not croniter.is_valid(value) or not _has_next(value):
             raise ValueError("expected a cron expression of five fields such as */15 * * * *")
+        return value
+
+    @field_validator("ingestion_first_day", mode="before")
+    @classmethod
+    def _iso_day(cls, value: object) -> object:
+        # pydantic itself would read a bare number as seconds since 1970
+        if isinstance(value, str) and not _DAY.fullmatch(value):
+            raise ValueError("expected a day such as 2025-01-01")
+        return value
+
+    @field_validator("compute_memory_limit")
+    @classmethod
+    def _size(cls, value: str) -> str:
+        if not _SIZE.fullmatch(value):
+            raise ValueError("expected a size such as 512MB or 4GB")
+        return value
+
+    @field_validator("lake_url")
+    @classmethod
+    def _lake_scheme(cls, value: str) -> str:
+        if "://" in value and not value.startswith(_LAKE_SCHEMES):
+            raise ValueError(f"expected a folder or a URL that starts with {' or '.join(_LAKE_SCHEMES)}")
         return value
 
     @field_validator("database_url", "dagster_pg_url")
     @classmethod
     def _postgres_url(cls, value: SecretStr | None) -> SecretStr | None:
-        return _with_scheme(value, _DATABASE_SCHEMES)
+        return _complete(_with_scheme(value, _DATABASE_SCHEMES))
 
     @field_validator("redis_url")
     @classmethod
@@ -113,6 +151,13 @@ class Settings(BaseSettings):
     @classmethod
     def _http_scheme(cls, value: SecretStr | None) -> SecretStr | None:
         return _with_scheme(value, _HTTP_SCHEMES)
+
+    @field_validator("coingecko_url", "binance_url")
+    @classmethod
+    def _api_root(cls, value: str) -> str:
+        if not value.startswith(_HTTP_SCHEMES):
+            raise ValueError(f"expected a URL that starts with {' or '.join(_HTTP_SCHEMES)}")
+        return value
 
     @property
     def lake_root(self) -> str:
@@ -138,6 +183,29 @@ def _with_scheme(value: SecretStr | None, schemes: tuple[str, ...]) -> SecretStr
     if value is not None and not value.get_secret_value().startswith(schemes):
         raise ValueError(f"expected a URL that starts with {' or '.join(schemes)}")
     return value
+
+
+def _complete(value: SecretStr | None) -> SecretStr | None:
+    """Refuses what only the first connection would notice."""
+    if value is not None:
+        from sqlalchemy.engine import make_url
+        from sqlalchemy.exc import ArgumentError
+
+        try:
+            database = make_url(value.get_secret_value()).database
+        except (ArgumentError, ValueError):
+            database = None
+        if not database:
+            raise ValueError(
+                "expected a URL with host and database such as postgresql://user:password@host:5432/database"
+            )
+    return value
+
+
+def _has_next(cron: str) -> bool:
+    with suppress(CroniterBadDateError):
+        return bool(croniter(cron, datetime(2025, 1, 1, tzinfo=UTC)).get_next(float))
+    return False
 
 
 def _first_problem(error: ValidationError) -> ConfigurationError:

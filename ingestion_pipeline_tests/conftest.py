@@ -4,9 +4,11 @@ One embedded server serves the whole session of a worker process; a test's datab
 """
 
 import itertools
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import dagster as dg
 import psycopg
 import pytest
 
@@ -17,6 +19,7 @@ from ingestion_pipeline.storage.embedded import EmbeddedServer
 from ingestion_pipeline.storage.lake import Lake
 from ingestion_pipeline.storage.migrate import ensure_database, migrate
 from ingestion_pipeline.storage.postgres import Postgres
+from ingestion_pipeline_tests.pipeline import Pipeline
 
 TEMPLATE = "template_migrated"
 DATA = Path(__file__).parent / "data"
@@ -30,14 +33,16 @@ def _logging() -> None:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
-    """A PostgreSQL server of this worker's own, stopped at the end."""
-    folder = tmp_path_factory.mktemp("server") / "postgres"
-    running = embedded.start(folder)
-    ensure_database(running.url(), TEMPLATE)
-    migrate(running.url(database=TEMPLATE))
-    yield running
-    embedded.stop_when_unused(folder)
+def server() -> Iterator[EmbeddedServer]:
+    """A PostgreSQL server of this worker's own, stopped and removed at the end."""
+    # not below pytest's own folder: another session may tidy that away while the server runs
+    with tempfile.TemporaryDirectory(prefix="ingestion-tests-", ignore_cleanup_errors=True) as home:
+        folder = Path(home) / "postgres"
+        running = embedded.start(folder)
+        ensure_database(running.url(), TEMPLATE)
+        migrate(running.url(database=TEMPLATE))
+        yield running
+        embedded.stop_when_unused(folder)
 
 
 @pytest.fixture
@@ -75,3 +80,16 @@ def settings(worker_url: str, tmp_path: Path) -> Settings:
 @pytest.fixture
 def lake(settings: Settings) -> Lake:
     return Lake(settings)
+
+
+@pytest.fixture(scope="session")
+def instance() -> Iterator[dg.DagsterInstance]:
+    """An in-memory Dagster instance, shared: making one takes longer than most tests."""
+    with dg.DagsterInstance.ephemeral() as shared:
+        yield shared
+
+
+@pytest.fixture
+def pipeline(settings: Settings, postgres: Postgres, lake: Lake, instance: dg.DagsterInstance) -> Pipeline:
+    """The real assets and checks over this test's database and lake, with the mock provider."""
+    return Pipeline(settings=settings, postgres=postgres, lake=lake, instance=instance)

@@ -22,7 +22,8 @@ def trading_sessions(calendar: str, window: Window) -> "pd.DataFrame":
     """The sessions whose UTC day lies in `window`.
 
     Returns:
-        Columns `day` (date), `open_at`, `close_at` (UTC timestamps, half-open); ascending; empty where nothing trades.
+        Columns `day` (date), `open_at`, `close_at` (UTC timestamps, half-open); ascending; empty where nothing trades
+        and before the first day that the calendar knows.
     """
     import pandas as pd
 
@@ -30,8 +31,8 @@ def trading_sessions(calendar: str, window: Window) -> "pd.DataFrame":
     if calendar == ALWAYS_OPEN:
         opens = pd.DatetimeIndex(pd.to_datetime(days, utc=True)).as_unit("us")
         return pd.DataFrame({"day": days, "open_at": opens, "close_at": opens + pd.Timedelta(days=1)})
-    first, last = max(days[0], FIRST_KNOWN_DAY), days[-1]
-    schedule = _calendar(calendar, last.year + 1).schedule.loc[str(first) : str(last)]
+    schedule = _calendar(calendar, max(window.last_day, FIRST_KNOWN_DAY).year + 1).schedule
+    schedule = schedule.loc[str(days[0]) : str(days[-1])] if days else schedule.iloc[:0]
     return pd.DataFrame(
         {
             "day": [instant.date() for instant in schedule.index],
@@ -50,4 +51,8 @@ def _calendar(name: str, last_year: int) -> "ExchangeCalendar":
     with warnings.catch_warnings():
         # exchange_calendars 4.13 reads Series.values of time stamps, which pandas 3.1 deprecates.
         warnings.simplefilter("ignore", Pandas4Warning)
-        return exchange_calendars.get_calendar(name, start=str(FIRST_KNOWN_DAY), end=str(end))
+        try:
+            return exchange_calendars.get_calendar(name, start=str(FIRST_KNOWN_DAY), end=str(end))
+        except ValueError:
+            # some exchanges' holidays are not recorded that far back: the library's own first day, up to 20 years ago
+            return exchange_calendars.get_calendar(name, end=str(end))

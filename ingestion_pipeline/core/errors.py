@@ -18,13 +18,16 @@ Attributes carry the facts; the text is made from them in one place, here. The t
 and what was expected. Mapping to Dagster's retries happens in orchestration/failures.py, nowhere else.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 
 class IngestionError(Exception):
-    """Base of everything raised on purpose."""
+    """Base of everything raised on purpose. Survives pickling and copying, however its facts were given."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuilt, (type(self), self.args, vars(self))
 
 
 class TransientError(IngestionError):
@@ -60,7 +63,7 @@ class CircuitOpenError(TransientError):
     retry_at: datetime | None = None
 
     def __str__(self) -> str:
-        until = "" if self.retry_at is None else f" until {self.retry_at:%Y-%m-%d %H:%M:%S} UTC"
+        until = "" if self.retry_at is None else f" until {self.retry_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
         return f"provider {self.provider} failed too often: its circuit breaker is open{until}"
 
 
@@ -133,3 +136,9 @@ class UnsafePathError(PermanentError):
 
     def __str__(self) -> str:
         return f"{self.path!r} is outside {self.folder!r}, the only folder that may be read"
+
+
+def _rebuilt(kind: type[IngestionError], args: tuple[object, ...], facts: Mapping[str, object]) -> IngestionError:
+    error = kind.__new__(kind, *args)
+    vars(error).update(facts)
+    return error

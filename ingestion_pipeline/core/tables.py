@@ -1,7 +1,7 @@
 """What a stored table is: columns with units, key, store, partitioning, freshness.
 
-One declaration of a table gives the Dagster asset its key, schema and freshness, the lake its Arrow schema and the tests
-the shape that PostgreSQL must have. The declarations themselves live in each domain's tables.py.
+One declaration of a table gives the Dagster asset its key, schema and freshness, the lake its Arrow schema and the
+tests the shape that PostgreSQL must have. The declarations themselves live in each domain's tables.py.
 """
 
 from collections.abc import Mapping
@@ -54,6 +54,10 @@ class Table:
         unknown = {*self.key, *([self.partition_column] if self.partition_column else [])} - set(names)
         if unknown or len(set(names)) != len(names):
             raise ValueError(f"table {self.qualified_name}: unknown or repeated columns {sorted(unknown) or names}")
+        if not self.key or (self.partitioning == "none") != (self.partition_column is None):
+            raise ValueError(
+                f"table {self.qualified_name}: expected a key, and a partition column if it is partitioned"
+            )
 
     @property
     def asset_key(self) -> tuple[str, str]:

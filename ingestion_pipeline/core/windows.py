@@ -13,7 +13,7 @@ DAY = timedelta(days=1)
 
 @dataclass(frozen=True, order=True)
 class Window:
-    """`start` included, `end` excluded; both timezone-aware UTC."""
+    """`start` included, `end` excluded; both timezone-aware, kept as UTC."""
 
     start: datetime
     end: datetime
@@ -23,6 +23,8 @@ class Window:
             raise ValueError(f"window bounds need a time zone: {self.start}, {self.end}")
         if self.end < self.start:
             raise ValueError(f"window ends before it starts: {self.start}, {self.end}")
+        object.__setattr__(self, "start", self.start.astimezone(UTC))
+        object.__setattr__(self, "end", self.end.astimezone(UTC))
 
     @classmethod
     def of_days(cls, first: date, last: date) -> Self:
@@ -39,7 +41,9 @@ class Window:
         return (self.end - timedelta(microseconds=1)).date()
 
     def days(self) -> list[date]:
-        """Every UTC day that the window touches, ascending."""
+        """Every UTC day that the window touches, ascending; none if the window is empty."""
+        if self.start == self.end:
+            return []
         count = (self.last_day - self.first_day).days + 1
         return [self.first_day + timedelta(days=i) for i in range(count)]
 
@@ -48,6 +52,8 @@ class Window:
 
     def split(self, *, days: int) -> Iterator["Window"]:
         """Consecutive windows of at most `days` days that cover this one, ascending."""
+        if days < 1:
+            raise ValueError(f"a window is split into parts of at least one day, not {days}")
         start = self.start
         while start < self.end:
             end = min(start + timedelta(days=days), self.end)

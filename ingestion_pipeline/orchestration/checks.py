@@ -46,7 +46,8 @@ def table_checks(table: Table, claims: Sequence[Claim], *, history_days: int = 0
     """The checks of `table`. They see its rows in the partitions of the run, and `history_days` days before them."""
     key = dg.AssetKey(list(table.asset_key))
     specs = [
-        dg.AssetCheckSpec(claim.name, asset=key, description=claim.description, blocking=claim.blocks) for claim in claims
+        dg.AssetCheckSpec(claim.name, asset=key, description=claim.description, blocking=claim.blocks)
+        for claim in claims
     ]
 
     @dg.multi_asset_check(name=f"{table.name}_checks", specs=specs, can_subset=True, retry_policy=RETRY_POLICY)
@@ -100,7 +101,9 @@ def _window(context: dg.AssetCheckExecutionContext, table: Table, settings: Sett
     return window
 
 
-def _parts(table: Table, window: Window, history_days: int, *, postgres: Postgres, lake: Lake) -> "Iterator[pd.DataFrame]":
+def _parts(
+    table: Table, window: Window, history_days: int, *, postgres: Postgres, lake: Lake
+) -> "Iterator[pd.DataFrame]":
     """The rows of `table`, a part at a time, each with the history that its claims need."""
     history = timedelta(days=history_days)
     if table.store == "postgres":

@@ -72,7 +72,9 @@ def _points(values: Sequence[float]) -> list[str]:
     low, high = min(kept), max(kept)
     x = PICTURE_WIDTH / (len(kept) - 1)
     y = (PICTURE_HEIGHT - 2) / ((high - low) or 1)
-    return [f"{'L' if i else 'M'}{i * x:.0f} {PICTURE_HEIGHT - 1 - (value - low) * y:.0f}" for i, value in enumerate(kept)]
+    return [
+        f"{'L' if i else 'M'}{i * x:.0f} {PICTURE_HEIGHT - 1 - (value - low) * y:.0f}" for i, value in enumerate(kept)
+    ]
 
 
 def _cell(value: object) -> str:

@@ -57,7 +57,9 @@ def partition_window(context: dg.AssetExecutionContext) -> Window:
     return Window(window.start, window.end)
 
 
-def due_range(partitions: TimePartitions, materialized: set[str], *, now: datetime, lookback_days: int) -> tuple[date, date]:
+def due_range(
+    partitions: TimePartitions, materialized: set[str], *, now: datetime, lookback_days: int
+) -> tuple[date, date]:
     """First and last partition that a schedule should build now.
 
     Always the running one; those of the lookback that were never built; and, for an hour after a boundary, the one that

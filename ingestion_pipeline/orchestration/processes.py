@@ -38,7 +38,6 @@ from supervisor.states import (  # type: ignore[import-untyped]
 from supervisor.supervisord import Supervisor  # type: ignore[import-untyped]
 
 from ingestion_pipeline.core.errors import PermanentError
-from ingestion_pipeline.settings import child_environment
 
 MARKER = "INGESTION_STACK"
 # Before the stack is ready a part that keeps ending is a mistake to be shown; afterwards it is an outage to be sat out:
@@ -207,8 +206,11 @@ class _Stack:
             stop_leftovers(self._folder, wait_seconds=stop_seconds)
 
     def _start(self) -> subprocess.Popen[bytes]:
+        from ingestion_pipeline.settings import child_environment
+
         own = child_environment({MARKER: str(self._folder), "PYTHONUNBUFFERED": "1"})
-        command = [sys.executable, "-m", __name__, str(self._folder / "supervisor.conf"), str(os.getpid())]
+        # By path, and settings imported late: the supervisor process does without Dagster and pydantic (40 MB).
+        command = [sys.executable, "-P", __file__, str(self._folder / "supervisor.conf"), str(os.getpid())]
         with self._log("supervisor").open("ab") as log:
             # A session of its own: Ctrl-C reaches this process only, which then stops the parts.
             process = subprocess.Popen(  # noqa: S603 - the command is this module

@@ -26,7 +26,9 @@ def settings_resource(_: dg.InitResourceContext) -> Settings:
 def postgres_resource(context: dg.InitResourceContext) -> Iterator[Postgres]:
     url = context.resources.settings.database_url
     if url is None:
-        raise ConfigurationError("DATABASE_URL", "", "a PostgreSQL URL; `eval \"$(ingestion-pipeline env)\"` sets the embedded one")
+        raise ConfigurationError(
+            "DATABASE_URL", "", 'a PostgreSQL URL; `eval "$(ingestion-pipeline env)"` sets the embedded one'
+        )
     postgres = Postgres(url.get_secret_value())
     yield postgres
     postgres.close()

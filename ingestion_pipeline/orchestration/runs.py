@@ -91,7 +91,10 @@ def backfill(
     partitions: Any = job.partitions_def
     built = set() if again else _built(job, instance)
     for first, last in day_ranges(window.first_day, window.last_day, partitions, per_run=per_run):
-        keys = {(first + i * partition_length(partitions)).isoformat() for i in range((last - first) // partition_length(partitions) + 1)}
+        keys = {
+            (first + i * partition_length(partitions)).isoformat()
+            for i in range((last - first) // partition_length(partitions) + 1)
+        }
         is_skipped = keys <= built
         if not is_skipped and not run_job(job, instance, outcome, tags=range_tags(first, last)):
             return False
@@ -148,6 +151,10 @@ def _problems(result: dg.ExecuteInProcessResult, job: dg.JobDefinition) -> list[
         if event.event_type_value == "STEP_FAILURE":
             failure: Any = event.event_specific_data
             data = failure.user_failure_data
-            reason = data.description if data and data.description else (failure.error.message if failure.error else event.message)
+            reason = (
+                data.description
+                if data and data.description
+                else (failure.error.message if failure.error else event.message)
+            )
             texts.append(f"{event.step_key}: {reason.strip()}")
     return texts or [f"{job.name} failed; see run {result.run_id}"]

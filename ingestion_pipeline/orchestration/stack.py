@@ -43,5 +43,9 @@ def run_stack(settings: Settings, environment: Mapping[str, str], *, tell: Calla
         tell("Ctrl-C stops everything.")
 
     return supervise(
-        programs(settings, environment), folder=folder, on_ready=ready, ready_timeout_seconds=READY_TIMEOUT_SECONDS, tell=tell
+        programs(settings, environment),
+        folder=folder,
+        on_ready=ready,
+        ready_timeout_seconds=READY_TIMEOUT_SECONDS,
+        tell=tell,
     )

@@ -42,20 +42,21 @@ _QUOTES = ("USD", "USDT", "USDC", "EUR", "BTC", "ETH")
 
 _Milliseconds = Annotated[int, Field(ge=0, lt=253_402_300_800_000)]  # to the year 9999
 # openTime, open, high, low, close, volume, closeTime; five more follow.
-_ROWS = TypeAdapter(
-    list[
-        tuple[
-            _Milliseconds,
-            FiniteFloat,
-            FiniteFloat,
-            FiniteFloat,
-            FiniteFloat,
-            FiniteFloat,
-            _Milliseconds,
-            *tuple[Any, ...],
-        ]
-    ]
-)
+_Kline = tuple[
+    _Milliseconds,
+    FiniteFloat,
+    FiniteFloat,
+    FiniteFloat,
+    FiniteFloat,
+    FiniteFloat,
+    _Milliseconds,
+    Any,
+    Any,
+    Any,
+    Any,
+    Any,
+]
+_KLINE_LIST = TypeAdapter(list[_Kline])
 
 
 class _Ticker(BaseModel):
@@ -135,7 +136,7 @@ class BinanceProvider:
 
     def _rows(self, symbol: str, params: dict[str, str | int]) -> list[Any]:
         try:
-            return self._source.fetch(_KLINES, _ROWS, params=params, cost=_KLINES_WEIGHT)
+            return self._source.fetch(_KLINES, _KLINE_LIST, params=params, cost=_KLINES_WEIGHT)
         except UnknownSymbolError:
             raise unknown_symbol(NAME, symbol, _known_symbols()) from None
 

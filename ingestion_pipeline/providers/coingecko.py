@@ -3,9 +3,9 @@
 What the source gives, and what we make of it:
 
 * Points, no bars. `/market_chart/range` answers about one price an hour for spans of 2 to 90 days (a shorter span may
-  come finer), so we always ask for such spans. The price of an hour is its first point, if that comes in the hour's first
-  quarter. A bar opens at the price of its hour and closes at that of the next; its high and low are the greater and the
-  lesser of the two. An hour whose price, or whose next hour's price, is missing has no bar.
+  come finer), so we always ask for such spans. The price of an hour is its first point, if that comes in the hour's
+  first quarter. A bar opens at the price of its hour and closes at that of the next; its high and low are the greater
+  and the lesser of the two. An hour whose price, or whose next hour's price, is missing has no bar.
 * No volume per bar. `total_volumes` is the volume of the 24 hours before each point, in the quote asset. Our
   `volume` is a 24th of it in base units: right in the sum over many days, smooth within one. 0 where it is missing.
 * 365 days of history without a paid plan; an older day is refused with the error 10012.

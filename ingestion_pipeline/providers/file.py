@@ -67,6 +67,10 @@ class FileProvider:
         index = self._index()
         return [self._quote(symbol, self._held(symbol, index)) for symbol in symbols]
 
+    def symbols(self) -> list[str]:
+        """Every symbol in the folder, ascending."""
+        return sorted(self._index())
+
     def coverage(self, symbols: Sequence[str]) -> list[Window]:
         """The spans of days on which any of `symbols` has bars, ascending; a gap of over 31 days ends a span."""
         index = self._index()

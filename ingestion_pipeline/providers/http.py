@@ -139,8 +139,10 @@ class HttpSource:
             TransientError: unreachable, 5xx, rate limited, or the breaker is open.
             IngestionError: whatever `explain` makes of the source's own errors.
         """
-        waits = {"attempts": _ATTEMPTS, "timeout": None, "wait_initial": 0.5, "wait_max": 8.0, "wait_jitter": 1.0}
-        for attempt in stamina.retry_context(on=self._backoff, **waits):  # type: ignore[arg-type]
+        retries = stamina.retry_context(
+            self._backoff, attempts=_ATTEMPTS, timeout=None, wait_initial=0.5, wait_max=8.0, wait_jitter=1.0
+        )
+        for attempt in retries:
             with attempt:
                 answer = self._attempt(path, params or {}, cost)
         try:

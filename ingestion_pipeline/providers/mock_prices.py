@@ -63,7 +63,9 @@ def daily_path(market: MockMarket) -> DailyPath:
 
 
 def decimals(market: MockMarket) -> int:
-    """Digits after the point that leave six significant ones at the reference price, at least two."""
+    """Digits after the point: cents on an exchange, else six significant digits at the reference price."""
+    if market.asset_class != "crypto":
+        return 2
     return max(2, _SIGNIFICANT_DIGITS - 1 - int(np.floor(np.log10(market.reference_price))))
 
 

@@ -1,4 +1,4 @@
-"""The database that a command works on: the embedded server, or the one DATABASE_URL names; migrated, with Dagster's own beside it.
+"""The database that a command works on, embedded or DATABASE_URL's: migrated, with Dagster's own beside it.
 
 Belongs here: which server, which roles, which environment the processes we start are given. Does not belong here: how
 either server works (embedded.py, postgres.py) or what a schema holds (migrate.py).
@@ -21,6 +21,7 @@ DAGSTER_TUNING = {
     "DAGSTER_EVENT_BATCH_SIZE": "500",
     "DAGSTER_EMIT_PARTITION_SUBSET_IN_PLANNED_EVENTS": "true",
 }
+
 
 @contextmanager
 def database(settings: Settings, *, keep_running: bool = False) -> Iterator[dict[str, str]]:

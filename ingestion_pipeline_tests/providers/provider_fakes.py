@@ -3,6 +3,7 @@
 import json
 import math
 from datetime import UTC, datetime, timedelta
+from typing import ClassVar
 
 from werkzeug import Request, Response
 
@@ -28,7 +29,7 @@ class InProcessBreaker:
         if self.failures >= self.threshold:
             raise CircuitOpenError(name)
 
-    def record(self, name: str, *, ok: bool) -> None:
+    def record(self, name: str, *, ok: bool) -> None:  # noqa: ARG002 - one name is enough here
         self.recorded.append(ok)
         self.failures = 0 if ok else self.failures + 1
 
@@ -45,7 +46,7 @@ def answer(body: object, status: int = 200, **headers: str) -> Response:
 class FakeCoinGecko:
     """Answers as H1 of FORMATS describes: hourly points 41 s past the hour, finer ones for spans under two days."""
 
-    ids = {"bitcoin": "Bitcoin", "ethereum": "Ethereum"}
+    ids: ClassVar = {"bitcoin": "Bitcoin", "ethereum": "Ethereum"}
     lateness_ms = 41_000
 
     def markets(self, request: Request) -> Response:
@@ -55,7 +56,7 @@ class FakeCoinGecko:
     def prices(self, request: Request) -> Response:
         known = [it for it in request.args["ids"].split(",") if it in self.ids]
         fields = {"usd": 100.0, "usd_24h_vol": 5_000.0, "usd_24h_change": -1.5, "last_updated_at": NOW_MS // 1000 + 9}
-        return answer({it: fields for it in known})
+        return answer(dict.fromkeys(known, fields))
 
     def chart(self, request: Request) -> Response:
         coin = request.path.split("/")[-3]
@@ -66,7 +67,9 @@ class FakeCoinGecko:
             return answer({"error": {"status": {"error_code": 10012, "error_message": "exceeds the time range"}}}, 401)
         is_hourly = last - first >= timedelta(days=2).total_seconds() * 1000
         step, late = (HOUR_MS, self.lateness_ms) if is_hourly else (FIVE_MINUTES_MS, 7_000)
-        times = [t + late for t in range(first - first % step, last + 1, step) if first <= t + late <= min(last, NOW_MS)]
+        times = [
+            t + late for t in range(first - first % step, last + 1, step) if first <= t + late <= min(last, NOW_MS)
+        ]
         if last >= NOW_MS // 1000 * 1000:
             times.append(NOW_MS)
         volumes = [[t, 24 * price_at(t) * 10] for t in times]
@@ -78,7 +81,7 @@ class FakeBinance:
 
     pairs = ("BTCUSDT", "ETHUSDT")
     listed_ms = int(datetime(2025, 1, 1, tzinfo=UTC).timestamp() * 1000)
-    steps = {"5m": FIVE_MINUTES_MS, "1d": 24 * HOUR_MS}
+    steps: ClassVar = {"5m": FIVE_MINUTES_MS, "1d": 24 * HOUR_MS}
 
     def __init__(self) -> None:
         self.requests: list[dict[str, str]] = []
@@ -99,7 +102,12 @@ class FakeBinance:
         asked = json.loads(request.args["symbols"])
         if not set(asked) <= set(self.pairs):
             return answer({"code": -1121, "msg": "Invalid symbol."}, 400)
-        fields = {"lastPrice": "101.50000000", "priceChangePercent": "-2.500", "volume": "1234.5", "closeTime": NOW_MS + 4}
+        fields = {
+            "lastPrice": "101.50000000",
+            "priceChangePercent": "-2.500",
+            "volume": "1234.5",
+            "closeTime": NOW_MS + 4,
+        }
         return answer([{"symbol": it, **fields} for it in reversed(asked)])
 
     def _row(self, t: int, step: int) -> list[object]:

@@ -213,7 +213,7 @@ def test_trickling_body_meets_the_deadline(httpserver, source, breaker):
 
     serve(httpserver, lambda: Response(trickle()))
     try:
-        with pytest.raises(ProviderUnavailableError, match="did not arrive within 0.1 s"):
+        with pytest.raises(ProviderUnavailableError, match=r"did not arrive within 0\.1 s"):
             source(limits=HttpLimits(deadline_seconds=0.1)).fetch("/facts", FACT)
     finally:
         stop.set()

@@ -1,13 +1,14 @@
 """The mock provider: deterministic, realistic enough, and gaps where an exchange is closed."""
 
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 import pytest
-from provider_fakes import NOW
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from provider_fakes import NOW
 from provider_suite import ProviderSuite, ordered
 
 from ingestion_pipeline.core import clock
@@ -41,7 +42,7 @@ def test_any_split_of_a_window_gives_the_same_bars(symbol, cuts):
     """The law of the mock provider: bars depend on symbol and time, never on the window."""
     instants = [FORTNIGHT.start + timedelta(minutes=cut) for cut in sorted(cuts)]
     bounds = [FORTNIGHT.start, *instants, FORTNIGHT.end]
-    parts = [MockProvider().fetch_bars(symbol, Window(a, b)) for a, b in zip(bounds, bounds[1:], strict=False)]
+    parts = [MockProvider().fetch_bars(symbol, Window(a, b)) for a, b in pairwise(bounds)]
     whole = MockProvider().fetch_bars(symbol, FORTNIGHT)
     pd.testing.assert_frame_equal(whole, ordered(pd.concat(parts, ignore_index=True)))
 
@@ -58,8 +59,10 @@ def test_known_bars_are_what_they_were():
     day = Window.of_days(date(2025, 1, 1), date(2025, 1, 1))
     bars = MockProvider().fetch_bars("BTC-USD", day)
     assert bars["close"].iloc[-1] == 94_000.0
-    assert bars.loc[0, ["open", "high", "low", "close"]].tolist() == [0]
-    assert MockProvider().fetch_bars("AAPL", Window.of_days(date(2025, 1, 2), date(2025, 1, 2)))["open"].iloc[0] == 0
+    assert bars.loc[0, ["open", "high", "low", "close"]].tolist() == [95388.19, 95462.74, 95204.39, 95305.24]
+    assert (
+        MockProvider().fetch_bars("AAPL", Window.of_days(date(2025, 1, 2), date(2025, 1, 2)))["open"].iloc[0] == 250.12
+    )
 
 
 def test_crypto_trades_every_five_minutes():

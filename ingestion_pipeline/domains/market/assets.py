@@ -195,9 +195,7 @@ def roi_statistics(
     known = pd.DataFrame(postgres.read("markets"))
     for part in window.split(days=DAYS_PER_PART):
         closes = lake.read(OHLC_DAILY, _with_history(part, LONGEST_WINDOW_DAYS)).execute()
-        rows = statistics.roi_statistics(
-            closes, known, as_of_days=part.days(), risk_free_rate=settings.risk_free_rate
-        )
+        rows = statistics.roi_statistics(closes, known, as_of_days=part.days(), risk_free_rate=settings.risk_free_rate)
         postgres.replace(ROI_STATISTICS, rows, part)
         counts |= _day_counts(rows)
         sample = rows if len(rows) else sample
@@ -213,7 +211,8 @@ def _ohlc(
 
     from ingestion_pipeline.domains.market import transforms
 
-    grain, now = transforms.GRAINS[target.name], utc_now()
+    grain = transforms.GRAINS[target.name]
+    last_finished = utc_now() - timedelta(seconds=transforms.GRAIN_SECONDS[grain])
     window, coverage, sample = partition_window(context), transforms.BarCoverage(), None
     known = pd.DataFrame(postgres.read("markets"))
     listed = ibis.memtable(known[["symbol", "calendar"]])
@@ -222,12 +221,14 @@ def _ohlc(
         bars = transforms.ohlc(lake.read(source, part), listed, ibis.memtable(expected), grain=grain).to_pyarrow()
         lake.replace(target, bars, part)
         frame = bars.to_pandas()
-        coverage += transforms.bar_coverage(frame, known, expected, until=now)
+        coverage += transforms.bar_coverage(frame, known, expected, until=last_finished)
         sample = frame if len(frame) else sample
     extra = {} if coverage.gap_ratio is None else {"gap_ratio": coverage.gap_ratio}
     if sample is not None:
         symbol = sample["symbol"].min()
-        extra["picture"] = picture(f"{symbol} close", sample[sample["symbol"] == symbol].sort_values("bar_start_at")["close"].tolist())
+        extra["picture"] = picture(
+            f"{symbol} close", sample[sample["symbol"] == symbol].sort_values("bar_start_at")["close"].tolist()
+        )
     return materialized(context, target, counts=lake.row_counts(target, window), sample=sample, extra=extra)
 
 

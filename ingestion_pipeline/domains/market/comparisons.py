@@ -35,7 +35,7 @@ from ingestion_pipeline.domains.market.statistics import (
 )
 from ingestion_pipeline.domains.market.tables import COMPARISONS
 
-_BLOCK_SYMBOLS = 128  # rows of one matrix product: small enough to skip most of the lower triangle
+_BLOCK_SYMBOLS = 500  # of one matrix product: few calls, and most of the lower triangle is left out
 _MAX_CALENDARS = 12  # above this many patterns of days, sums over masks cost less than a product per pair of patterns
 _LOST_PRECISION = 1e-4  # share of a sum of squares below which a variance from sums is not trusted
 

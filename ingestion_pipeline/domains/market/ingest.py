@@ -43,7 +43,9 @@ def ingested_bars(
     return good, _keep(postgres, f"{provider.name}:{PRICE_BARS.path}", bad.to_dict("records"))
 
 
-def ingested_quotes(provider: MarketDataProvider, postgres: Postgres, symbols: Sequence[str]) -> tuple[list[Quote], int]:
+def ingested_quotes(
+    provider: MarketDataProvider, postgres: Postgres, symbols: Sequence[str]
+) -> tuple[list[Quote], int]:
     """The good quotes of `symbols`, and how many were rejected and kept in operations.rejects."""
     good, bad = judged_quotes(provider.fetch_quotes(symbols), now=utc_now())
     return good, _keep(postgres, f"{provider.name}:{SNAPSHOTS.path}", bad)
@@ -51,9 +53,9 @@ def ingested_quotes(provider: MarketDataProvider, postgres: Postgres, symbols: S
 
 def _keep(postgres: Postgres, source: str, rows: Sequence[Mapping[str, object]]) -> int:
     rejects = [
-        Reject(source, str(row["reason"]), {name: value for name, value in row.items() if name != "reason"}) for row in rows
+        Reject(source, str(row["reason"]), {name: value for name, value in row.items() if name != "reason"})
+        for row in rows
     ]
     if rejects:
         log.warning("rows rejected", source=source, rows=len(rejects), first_reason=rejects[0].reason)
     return write_rejects(postgres, rejects)
-

@@ -35,8 +35,15 @@ def daily_bars(cache: Cache, lake: Lake, symbol: str, *, days: int, ttl_seconds:
         rows = lake.read(OHLC_DAILY, Window.of_days((now - timedelta(days=days)).date(), now.date()))
         frame = rows.filter(rows.symbol == symbol).order_by("day").execute()
         return [
-            {"day": str(row.day), "open": row.open, "high": row.high, "low": row.low, "close": row.close,
-             "volume": row.volume, "is_complete": bool(row.is_complete)}
+            {
+                "day": str(row.day),
+                "open": row.open,
+                "high": row.high,
+                "low": row.low,
+                "close": row.close,
+                "volume": row.volume,
+                "is_complete": bool(row.is_complete),
+            }
             for row in frame.itertuples()
         ]
 

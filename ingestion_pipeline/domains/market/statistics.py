@@ -310,7 +310,7 @@ def _statistics(
     has_adjusted = ~np.isnan(daily.adj_close).all(axis=0)
     plain, adjusted = np.flatnonzero((unadjusted[-1] >= 0) | ~has_adjusted), np.flatnonzero(has_adjusted)
     series = price_series(np.concatenate([daily.close[:, plain], daily.adj_close[:, adjusted]], axis=1))
-    observed = price_series(daily.close)
+    observed = price_series(daily.close) if len(adjusted) else series
     owner = np.concatenate([plain, adjusted])
     adjusted_column = np.zeros(len(daily.symbols), np.intp)
     adjusted_column[adjusted] = len(plain) + np.arange(len(adjusted))

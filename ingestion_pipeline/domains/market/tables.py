@@ -15,7 +15,9 @@ def _prices(*, unit: str = "quote asset") -> tuple[Column, ...]:
         Column("high", "float", "Highest price", unit),
         Column("low", "float", "Lowest price", unit),
         Column("close", "float", "Last price", unit),
-        Column("adj_close", "float", "Last price adjusted for splits and dividends, where the source has it", unit, True),
+        Column(
+            "adj_close", "float", "Last price adjusted for splits and dividends, where the source has it", unit, True
+        ),
         Column("volume", "float", "Traded volume", "base asset"),
     )
 
@@ -144,8 +146,12 @@ ROI_STATISTICS = Table(
         Column("annualised_return_ratio", "float", "Calendar-time compound annual growth rate", "ratio", True),
         Column("volatility_ratio", "float", "Annualised sample standard deviation (ddof = 1)", "ratio", True),
         Column("sharpe_ratio", "float", "Annualised mean excess return over volatility", "ratio", True),
-        Column("sortino_ratio", "float", "Annualised mean excess return over downside deviation (all n)", "ratio", True),
-        Column("max_drawdown_ratio", "float", "Deepest fall from a peak, negative; the base price counts", "ratio", True),
+        Column(
+            "sortino_ratio", "float", "Annualised mean excess return over downside deviation (all n)", "ratio", True
+        ),
+        Column(
+            "max_drawdown_ratio", "float", "Deepest fall from a peak, negative; the base price counts", "ratio", True
+        ),
         Column("max_drawdown_peak_date", "date", "Day of the peak before the deepest fall", None, True),
         Column("max_drawdown_trough_date", "date", "Day of the bottom of the deepest fall", None, True),
         Column("calmar_ratio", "float", "Annualised return over the depth of the drawdown", "ratio", True),

@@ -16,7 +16,14 @@ import pandas as pd
 
 from ingestion_pipeline.core.calendars import trading_sessions
 from ingestion_pipeline.core.windows import Window
-from ingestion_pipeline.domains.market.tables import MARKETS, OHLC_DAILY, OHLC_HOURLY, OHLC_WEEKLY, PRICE_BARS, SNAPSHOTS
+from ingestion_pipeline.domains.market.tables import (
+    MARKETS,
+    OHLC_DAILY,
+    OHLC_HOURLY,
+    OHLC_WEEKLY,
+    PRICE_BARS,
+    SNAPSHOTS,
+)
 from ingestion_pipeline.providers.base import Market, Quote
 
 if TYPE_CHECKING:
@@ -53,7 +60,9 @@ def market_rows(markets: Sequence[Market], *, provider: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(MARKETS.column_names))
 
 
-def judged_bars(raw: pd.DataFrame, window: Window, *, now: datetime, provider: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+def judged_bars(
+    raw: pd.DataFrame, window: Window, *, now: datetime, provider: str
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Splits bars as a provider gave them into good rows and rejects.
 
     Args:
@@ -95,7 +104,10 @@ def _reasons(raw: pd.DataFrame, window: Window, now: datetime) -> np.ndarray:
         (raw["high"] < body.max(axis=1), "high is below open or close"),
         (~np.isfinite(raw["volume"]), "volume is not a number"),
         (raw["volume"] < 0, "volume is negative"),
-        (raw["adj_close"].notna() & ~(np.isfinite(raw["adj_close"]) & (raw["adj_close"] > 0)), "adj_close is not positive"),
+        (
+            raw["adj_close"].notna() & ~(np.isfinite(raw["adj_close"]) & (raw["adj_close"] > 0)),
+            "adj_close is not positive",
+        ),
     ]
     return np.select([problem.to_numpy() for problem, _ in problems], [text for _, text in problems], default=None)
 
@@ -107,13 +119,20 @@ def expected_sessions(calendars: Sequence[str], window: Window, grain: Grain) ->
         Columns `calendar`, `bucket_at` (UTC), `session_seconds`, `session_count`; buckets without trading are absent.
     """
     parts = [_expected(calendar, window, grain) for calendar in sorted(set(calendars))]
-    columns = {"calendar": "str", "bucket_at": "datetime64[us, UTC]", "session_seconds": "int64", "session_count": "int64"}
+    columns = {
+        "calendar": "str",
+        "bucket_at": "datetime64[us, UTC]",
+        "session_seconds": "int64",
+        "session_count": "int64",
+    }
     empty = pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in columns.items()})
     return pd.concat([part for part in parts if len(part)] or [empty], ignore_index=True).astype(columns)
 
 
 def _expected(calendar: str, window: Window, grain: Grain) -> pd.DataFrame:
     sessions = trading_sessions(calendar, window)
+    if sessions.empty:
+        return sessions
     step = pd.Timedelta(hours=1) if grain == "hour" else pd.Timedelta(days=1)
     first = sessions["open_at"].dt.floor(step)
     counts = ((sessions["close_at"] - first + step - pd.Timedelta(1, "us")) // step).astype(int)
@@ -123,9 +142,11 @@ def _expected(calendar: str, window: Window, grain: Grain) -> pd.DataFrame:
     start = np.maximum(bucket, sessions["open_at"].iloc[row].reset_index(drop=True))
     end = np.minimum(bucket + step, sessions["close_at"].iloc[row].reset_index(drop=True))
     if grain == "week":
-        bucket = bucket.dt.floor("D") - pd.to_timedelta(bucket.dt.dayofweek, unit="D")
+        bucket = bucket.dt.floor("D") - pd.to_timedelta(bucket.dt.day_of_week, unit="D")
     pieces = pd.DataFrame({"bucket_at": bucket, "session_seconds": (end - start).dt.total_seconds()})
-    grouped = pieces.groupby("bucket_at").agg(session_seconds=("session_seconds", "sum"), session_count=("session_seconds", "size"))
+    grouped = pieces.groupby("bucket_at").agg(
+        session_seconds=("session_seconds", "sum"), session_count=("session_seconds", "size")
+    )
     return grouped.reset_index().assign(calendar=calendar)
 
 
@@ -237,7 +258,9 @@ def _quote_problem(quote: Quote, now: datetime) -> str | None:
     return None
 
 
-def snapshots(quotes: Sequence[Quote], closes: pd.DataFrame, markets: pd.DataFrame, *, lookback_days: int, provider: str) -> pd.DataFrame:
+def snapshots(
+    quotes: Sequence[Quote], closes: pd.DataFrame, markets: pd.DataFrame, *, lookback_days: int, provider: str
+) -> pd.DataFrame:
     """One row a quote: price, 24 h change, volume, volatility, ROI.
 
     Args:
@@ -254,11 +277,12 @@ def snapshots(quotes: Sequence[Quote], closes: pd.DataFrame, markets: pd.DataFra
     history = {symbol: rows.sort_values("day") for symbol, rows in closes.groupby("symbol")}
     rows = []
     for quote in quotes:
-        past = _past_closes(history.get(quote.symbol), quote.as_of.date())
+        day = _day(quote)
+        past = _past_closes(history.get(quote.symbol), day)
         rows.append(
             {
                 **asdict(quote),
-                "volatility_ratio": _volatility(past, quote.as_of.date(), lookback_days, periods[quote.symbol]),
+                "volatility_ratio": _volatility(past, day, lookback_days, periods[quote.symbol]),
                 **{f"roi_{days}d_ratio": _roi(past, quote, days) for days in (1, 7, 30)},
                 "provider": provider,
             }
@@ -268,9 +292,14 @@ def snapshots(quotes: Sequence[Quote], closes: pd.DataFrame, markets: pd.DataFra
 
 def snapshot_history(quotes: Sequence[Quote], *, lookback_days: int) -> Window:
     """The days of market/ohlc_daily that `snapshots` needs for these quotes."""
-    days = [quote.as_of.date() for quote in quotes] or [date.min + timedelta(days=lookback_days + 40)]
+    days = [_day(quote) for quote in quotes] or [date.min + timedelta(days=lookback_days + 40)]
     before = timedelta(days=max(lookback_days, LONGEST_ROI_DAYS) + STALE_CLOSE_DAYS)
     return Window.of_days(min(days) - before, max(days))
+
+
+def _day(quote: Quote) -> date:
+    """The UTC day that a quote belongs to: a price at midnight is the last of the day that ends."""
+    return (quote.as_of - timedelta(microseconds=1)).date()
 
 
 def _past_closes(rows: pd.DataFrame | None, as_of: date) -> pd.Series:
@@ -289,6 +318,6 @@ def _volatility(closes: pd.Series, as_of: date, lookback_days: int, periods_per_
 
 def _roi(closes: pd.Series, quote: Quote, days: int) -> float | None:
     """Against the last close at or before the day `days` before, if that close is not stale."""
-    target = pd.Timestamp(quote.as_of.date() - timedelta(days=days))
+    target = pd.Timestamp(_day(quote) - timedelta(days=days))
     earlier = closes[(closes.index <= target) & (closes.index >= target - pd.Timedelta(days=STALE_CLOSE_DAYS))]
     return None if earlier.empty else float(quote.price / earlier.iloc[-1] - 1)

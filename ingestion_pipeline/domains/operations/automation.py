@@ -43,7 +43,11 @@ def operations_freshness_sensor(context: dg.SensorEvaluationContext) -> dg.SkipR
     before = json.loads(context.cursor or "{}")
     for asset, state in states.items():
         if state in FRESHNESS_SEVERITY and state != before.get(asset, "PASS"):
-            alert = Alert(FRESHNESS_SEVERITY[state], f"freshness of {asset} is {state}", {"asset": asset, "was": str(before.get(asset))})
+            alert = Alert(
+                FRESHNESS_SEVERITY[state],
+                f"freshness of {asset} is {state}",
+                {"asset": asset, "was": str(before.get(asset))},
+            )
             send_alert(Settings.from_environment(), alert)
     context.update_cursor(json.dumps(states))
     return dg.SkipReason(f"{len(states)} assets watched")

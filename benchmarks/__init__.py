@@ -1,0 +1,1 @@
+"""Measurements of this project beside a peer or a limit: `python -m benchmarks [name ...]`. No tests, no fixtures."""
