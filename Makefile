@@ -17,7 +17,7 @@ up: install ## Start everything to stay; Ctrl-C stops it
 	$(BIN)/ingestion-pipeline up
 
 test: install-dev ## Every test
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 check: install-dev ## What CI runs after the tests: format, lint, types, layers, SQL
 	$(BIN)/ruff format --check .

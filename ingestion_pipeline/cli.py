@@ -7,7 +7,7 @@ provider cannot be reached, so trying again later may help; 130 stopped by Ctrl-
 import json
 import sys
 from contextlib import contextmanager
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 

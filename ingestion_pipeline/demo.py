@@ -47,7 +47,7 @@ def demo_environment(settings: Settings, windows: list[Window]) -> dict[str, str
     }
 
 
-def run_demo(windows: list[Window], *, tell: Callable[[str], object]) -> "Outcome":
+def run_demo(windows: list[Window], *, tell: Callable[[str], None]) -> "Outcome":
     """Builds every market asset: bars and what derives from them over `windows`, weeks, a snapshot."""
     import dagster as dg
 
@@ -96,7 +96,7 @@ def run_backfill(window: Window, *, again: bool, days_per_run: int, console: Con
         def run(name: str, days: Window, *, again: bool) -> bool:
             task = progress.add_task(name, total=len(days.days()))
 
-            def advance(first: date, last: date, _: bool) -> None:
+            def advance(first: date, last: date, _: bool) -> None:  # noqa: FBT001
                 progress.advance(task, (last - first).days + 1)
                 if not console.is_terminal:
                     console.print(f"{name}: {first} to {last} built")

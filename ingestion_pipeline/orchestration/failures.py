@@ -17,7 +17,7 @@ def explained_failures() -> Iterator[None]:
     try:
         yield
     except IngestionError as error:
-        facts = {f.name: str(getattr(error, f.name)) for f in fields(error)} if is_dataclass(error) else {}
+        facts: dict[str, str] = {f.name: str(getattr(error, f.name)) for f in fields(error)} if is_dataclass(error) else {}
         raise dg.Failure(
             description=str(error),
             metadata={"error": type(error).__name__, **facts},

@@ -51,8 +51,7 @@ def materialized(
 def preview(frame: "pd.DataFrame") -> str:
     """The rows as a Markdown table, numbers shortened for reading."""
     lines = ["| " + " | ".join(frame.columns) + " |", "|" + " --- |" * len(frame.columns)]
-    for row in frame.itertuples(index=False):
-        lines.append("| " + " | ".join(_cell(value) for value in row) + " |")
+    lines += ["| " + " | ".join(_cell(value) for value in row) + " |" for row in frame.itertuples(index=False)]
     return "\n".join(lines)
 
 

@@ -150,11 +150,7 @@ def _problems(result: dg.ExecuteInProcessResult, job: dg.JobDefinition) -> list[
     for event in result.all_events:
         if event.event_type_value == "STEP_FAILURE":
             failure: Any = event.event_specific_data
-            data = failure.user_failure_data
-            reason = (
-                data.description
-                if data and data.description
-                else (failure.error.message if failure.error else event.message)
-            )
+            said = failure.user_failure_data.description if failure.user_failure_data else None
+            reason = said or (failure.error.message if failure.error else event.message) or "no reason given"
             texts.append(f"{event.step_key}: {reason.strip()}")
     return texts or [f"{job.name} failed; see run {result.run_id}"]

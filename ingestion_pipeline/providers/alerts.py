@@ -36,7 +36,7 @@ def send_alert(settings: Settings, alert: Alert) -> bool:
         _post(settings.alert_webhook_url.get_secret_value(), alert)
     except httpx.HTTPError as error:
         # the text of an httpx error may hold the URL, and the URL may hold a key
-        log.error("alert not delivered", reason=type(error).__name__)
+        log.warning("alert not delivered", reason=type(error).__name__)
         return False
     return True
 

@@ -1,7 +1,7 @@
 """The market assets: load, call a transform, store, say what was done. No arithmetic here."""
 
 from datetime import date, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -132,11 +132,9 @@ def snapshots(
 ) -> dg.MaterializeResult:
     """One row per market per instant at which its price was true.
 
-    Key: symbol, as_of: the same price seen twice is one row. Source: the provider's quote; volatility and ROI from
-    market/ohlc_daily. Cadence: INGESTION_CRON_EXPRESSION. Forgets the cached latest values. Readers: applications.
+    Key: symbol, as_of: the same price seen twice is one row. Source: the provider's quote; volatility and ROI
+    from market/ohlc_daily. Cadence: INGESTION_CRON_EXPRESSION. Forgets the cached latest values.
     """
-    import pandas as pd
-
     from ingestion_pipeline.domains.market import transforms
 
     quotes, rejected = ingest.ingested_quotes(provider, postgres, settings.ingestion_markets)
@@ -144,7 +142,7 @@ def snapshots(
     rows = transforms.snapshots(
         quotes,
         lake.read(OHLC_DAILY, history).execute(),
-        pd.DataFrame(postgres.read("markets")),
+        ingest.known_markets(postgres),
         lookback_days=settings.ingestion_lookback_days,
         provider=provider.name,
     )
@@ -163,8 +161,9 @@ def comparisons(
     """
     from ingestion_pipeline.domains.market import comparisons as compare
 
-    window, counts, sample = partition_window(context), {}, None
-    market_count = len(postgres.read("markets"))
+    window, sample = partition_window(context), None
+    counts: dict[date, int] = {}
+    market_count = len(ingest.known_markets(postgres))
     days = max(1, min(DAYS_PER_PART, PAIR_ROWS_PER_PART // max(1, market_count * market_count // 2)))
     for part in window.split(days=days):
         closes = lake.read(OHLC_DAILY, _with_history(part, COMPARISON_WINDOW_DAYS)).execute()
@@ -187,12 +186,11 @@ def roi_statistics(
     Key: as_of_date, symbol, window_days. Source: market/ohlc_daily, adjusted closes where there are any. Definitions:
     docs/market.md; undefined is NULL.
     """
-    import pandas as pd
-
     from ingestion_pipeline.domains.market import statistics
 
-    window, counts, sample = partition_window(context), {}, None
-    known = pd.DataFrame(postgres.read("markets"))
+    window, sample = partition_window(context), None
+    counts: dict[date, int] = {}
+    known = ingest.known_markets(postgres)
     for part in window.split(days=DAYS_PER_PART):
         closes = lake.read(OHLC_DAILY, _with_history(part, LONGEST_WINDOW_DAYS)).execute()
         rows = statistics.roi_statistics(closes, known, as_of_days=part.days(), risk_free_rate=settings.risk_free_rate)
@@ -207,28 +205,25 @@ def _ohlc(
 ) -> dg.MaterializeResult:
     """Builds the OHLC table `target` from `source`, part by part."""
     import ibis
-    import pandas as pd
 
     from ingestion_pipeline.domains.market import transforms
 
     grain = transforms.GRAINS[target.name]
     last_finished = utc_now() - timedelta(seconds=transforms.GRAIN_SECONDS[grain])
     window, coverage, sample = partition_window(context), transforms.BarCoverage(), None
-    known = pd.DataFrame(postgres.read("markets"))
+    known = ingest.known_markets(postgres)
     listed = ibis.memtable(known[["symbol", "calendar"]])
     for part in lake.chunks(source, window, unit_days=7 if grain == "week" else 1):
         expected = transforms.expected_sessions(known["calendar"], part, grain)
         bars = transforms.ohlc(lake.read(source, part), listed, ibis.memtable(expected), grain=grain).to_pyarrow()
         lake.replace(target, bars, part)
-        frame = bars.to_pandas()
+        frame = bars.to_pandas().sort_values(["bar_start_at", "symbol"])
         coverage += transforms.bar_coverage(frame, known, expected, until=last_finished)
         sample = frame if len(frame) else sample
-    extra = {} if coverage.gap_ratio is None else {"gap_ratio": coverage.gap_ratio}
+    extra: dict[str, Any] = {} if coverage.gap_ratio is None else {"gap_ratio": coverage.gap_ratio}
     if sample is not None:
         symbol = sample["symbol"].min()
-        extra["picture"] = picture(
-            f"{symbol} close", sample[sample["symbol"] == symbol].sort_values("bar_start_at")["close"].tolist()
-        )
+        extra["picture"] = picture(f"{symbol} close", sample.loc[sample["symbol"] == symbol, "close"].tolist())
     return materialized(context, target, counts=lake.row_counts(target, window), sample=sample, extra=extra)
 
 

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 import structlog
 
 from ingestion_pipeline.core.clock import utc_now
+from ingestion_pipeline.core.errors import ContractError
 from ingestion_pipeline.core.windows import Window
-from ingestion_pipeline.domains.market.tables import PRICE_BARS, SNAPSHOTS
+from ingestion_pipeline.domains.market.tables import MARKETS, PRICE_BARS, SNAPSHOTS
 from ingestion_pipeline.domains.market.transforms import judged_bars, judged_quotes
 from ingestion_pipeline.providers.base import MarketDataProvider, Quote
 from ingestion_pipeline.storage.postgres import Postgres
@@ -49,6 +50,20 @@ def ingested_quotes(
     """The good quotes of `symbols`, and how many were rejected and kept in operations.rejects."""
     good, bad = judged_quotes(provider.fetch_quotes(symbols), now=utc_now())
     return good, _keep(postgres, f"{provider.name}:{SNAPSHOTS.path}", bad)
+
+
+def known_markets(postgres: Postgres) -> "pd.DataFrame":
+    """The rows of market/markets.
+
+    Raises:
+        ContractError: there are none yet.
+    """
+    import pandas as pd
+
+    rows = postgres.read("markets")
+    if not rows:
+        raise ContractError(MARKETS.qualified_name, "row count", "0", "one or more: materialize market/markets first")
+    return pd.DataFrame(rows)
 
 
 def _keep(postgres: Postgres, source: str, rows: Sequence[Mapping[str, object]]) -> int:

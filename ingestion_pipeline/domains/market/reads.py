@@ -24,7 +24,8 @@ def latest_snapshot(cache: Cache, postgres: Postgres, symbol: str, *, ttl_second
         rows = postgres.read("latest_snapshot", {"symbol": symbol})
         return {**rows[0], "as_of": rows[0]["as_of"].isoformat()} if rows else None
 
-    return cached(cache, f"market:{symbol}:latest", ttl_seconds=ttl_seconds, load=load)  # type: ignore[return-value]
+    snapshot: dict[str, Any] | None = cached(cache, f"market:{symbol}:latest", ttl_seconds=ttl_seconds, load=load)
+    return snapshot
 
 
 def daily_bars(cache: Cache, lake: Lake, symbol: str, *, days: int, ttl_seconds: int) -> list[dict[str, Any]]:
@@ -47,4 +48,5 @@ def daily_bars(cache: Cache, lake: Lake, symbol: str, *, days: int, ttl_seconds:
             for row in frame.itertuples()
         ]
 
-    return cached(cache, f"market:{symbol}:aggregates", ttl_seconds=ttl_seconds, load=load)  # type: ignore[return-value]
+    bars: list[dict[str, Any]] = cached(cache, f"market:{symbol}:aggregates", ttl_seconds=ttl_seconds, load=load)
+    return bars

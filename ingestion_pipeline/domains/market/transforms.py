@@ -45,12 +45,12 @@ _BY_INSTANT = ((dt.float64, _INSTANT), dt.float64)
 
 
 @ibis.udf.agg.builtin(signature=_BY_INSTANT)
-def min_by(value, order):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201, ARG001
+def min_by(value, order):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201
     """The value at the smallest order. Ibis's own argmin is half as fast on DuckDB; the name exists on every engine."""
 
 
 @ibis.udf.agg.builtin(signature=_BY_INSTANT)
-def max_by(value, order):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201, ARG001
+def max_by(value, order):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201
     """The value at the largest order."""
 
 
@@ -109,7 +109,10 @@ def _reasons(raw: pd.DataFrame, window: Window, now: datetime) -> np.ndarray:
             "adj_close is not positive",
         ),
     ]
-    return np.select([problem.to_numpy() for problem, _ in problems], [text for _, text in problems], default=None)
+    reasons = np.full(len(raw), None, dtype=object)
+    for problem, text in reversed(problems):
+        reasons[problem.to_numpy()] = text
+    return reasons
 
 
 def expected_sessions(calendars: Sequence[str], window: Window, grain: Grain) -> pd.DataFrame:

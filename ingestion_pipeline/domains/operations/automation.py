@@ -36,7 +36,8 @@ def operations_run_failure_sensor(context: dg.RunFailureSensorContext) -> dg.Ski
     description="An alert whenever the freshness of an asset changes: stale, broken, fine again.",
 )
 def operations_freshness_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-    graph = context.repository_def.asset_graph
+    repository = context.repository_def
+    graph = repository.asset_graph if repository else dg.AssetGraph()
     keys = [key for key in graph.get_all_asset_keys() if graph.get(key).freshness_policy]
     records = context.instance.get_freshness_state_records(keys)
     states = {key.to_user_string(): record.freshness_state.value for key, record in sorted(records.items())}

@@ -1,0 +1,218 @@
+"""Settings: the names and defaults of the seed, wrong values named in one line, secrets never shown."""
+
+import re
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr, ValidationError
+
+from ingestion_pipeline.core.errors import ConfigurationError
+from ingestion_pipeline.settings import PROJECT_ROOT, Settings, child_environment, export, variables
+
+CANARY = "geheim42"
+
+# Seed S1, "Environment Variables", and ours after it.
+SEED_DEFAULTS: dict[str, Any] = {
+    "DATABASE_URL": None,  # the seed requires one; here the embedded server is the default
+    "REDIS_URL": None,
+    "INGESTION_PROVIDER": "mock",
+    "INGESTION_MARKETS": ("BTC-USD", "ETH-USD", "SPX"),
+    "INGESTION_CRON_EXPRESSION": "*/15 * * * *",
+    "INGESTION_LOOKBACK_DAYS": 30,
+    "CACHE_TTL_SECONDS": 300,
+    "ALERT_WEBHOOK_URL": None,
+    "ALERT_MIN_SEVERITY": "warning",
+    "LOG_LEVEL": "info",
+    "CRON_SECRET": None,
+}
+OUR_DEFAULTS: dict[str, Any] = {
+    "DAGSTER_PG_URL": None,
+    "INGESTION_HOME": PROJECT_ROOT / ".data",
+    "LAKE_URL": "",
+    "COMPUTE_ENGINE": "duckdb",
+    "COMPUTE_MEMORY_LIMIT": "4GB",
+    "INGESTION_FIRST_DAY": date(2024, 12, 30),
+    "INGESTION_FILE_PATH": None,
+    "RISK_FREE_RATE": 0.0,
+    "PROVIDER_TIMEOUT_SECONDS": 10.0,
+    "COINGECKO_URL": "https://api.coingecko.com/api/v3",
+    "COINGECKO_API_KEY": None,
+    "BINANCE_URL": "https://data-api.binance.vision",
+    "LOG_FORMAT": "auto",
+    "CODE_LOCATION_HOST": "127.0.0.1",
+    "CODE_LOCATION_PORT": 4266,
+    "WEBSERVER_HOST": "127.0.0.1",
+    "WEBSERVER_PORT": 3000,
+}
+DEFAULTS = SEED_DEFAULTS | OUR_DEFAULTS
+
+SECRETS = {
+    "DATABASE_URL": f"postgresql://user:{CANARY}@host/db",
+    "DAGSTER_PG_URL": f"postgresql://user:{CANARY}@host/db",
+    "REDIS_URL": f"redis://:{CANARY}@host",
+    "ALERT_WEBHOOK_URL": f"https://hooks.example.org/{CANARY}",
+    "COINGECKO_API_KEY": CANARY,
+    "CRON_SECRET": CANARY,
+}
+
+DATABASE = "postgresql://user:password@host:5432/database"
+WRONG: list[tuple[str, str, str]] = [
+    ("INGESTION_PROVIDER", "yahoo", "'mock', 'file', 'coingecko' or 'binance'"),
+    ("INGESTION_MARKETS", "BTC-USD,,SPX", "BTC-USD,SPX"),
+    ("INGESTION_MARKETS", "BTC-USD;SPX", "BTC-USD,SPX"),
+    ("INGESTION_MARKETS", "SPX,spx", "different"),
+    ("INGESTION_CRON_EXPRESSION", "every day", "five fields"),
+    ("INGESTION_CRON_EXPRESSION", "* * * * * *", "five fields"),
+    ("INGESTION_CRON_EXPRESSION", "0 0 31 2 *", "five fields"),
+    ("INGESTION_LOOKBACK_DAYS", "0", "greater than or equal to 1"),
+    ("INGESTION_LOOKBACK_DAYS", "a month", "integer"),
+    ("INGESTION_FIRST_DAY", "86400", "2025-01-01"),
+    ("INGESTION_FIRST_DAY", "2025-02-30", "date"),
+    ("RISK_FREE_RATE", "nan", "less than 1"),
+    ("RISK_FREE_RATE", "5", "less than 1"),
+    ("PROVIDER_TIMEOUT_SECONDS", "0", "greater than 0"),
+    ("PROVIDER_TIMEOUT_SECONDS", "inf", "300"),
+    ("CACHE_TTL_SECONDS", "1.5", "integer"),
+    ("ALERT_MIN_SEVERITY", "loud", "'critical'"),
+    ("LOG_LEVEL", "trace", "'debug'"),
+    ("LOG_FORMAT", "xml", "'json'"),
+    ("COMPUTE_ENGINE", "excel", "'duckdb' or 'pyspark'"),
+    ("COMPUTE_MEMORY_LIMIT", "4", "a size such as 512MB or 4GB"),
+    ("COMPUTE_MEMORY_LIMIT", "0GB", "a size such as 512MB or 4GB"),
+    ("LAKE_URL", "ftp://host/lake", "s3://"),
+    ("COINGECKO_URL", "api.coingecko.com", "https://"),
+    ("BINANCE_URL", "binance", "https://"),
+    ("WEBSERVER_PORT", "70000", "65535"),
+    ("CODE_LOCATION_PORT", "http", "integer"),
+    ("DATABASE_URL", f"mysql://user:{CANARY}@host/db", "postgresql://"),
+    ("DATABASE_URL", f"postgresql://user:{CANARY}@host:port/db", DATABASE),
+    ("DATABASE_URL", f"postgresql://user:{CANARY}@host", DATABASE),
+    ("DAGSTER_PG_URL", f"postgresql://user:{CANARY}@host", DATABASE),
+    ("REDIS_URL", f"http://:{CANARY}@host", "redis://"),
+    ("ALERT_WEBHOOK_URL", f"hooks.example.org/{CANARY}", "https://"),
+]
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of the machine that runs the tests."""
+    for name in variables():
+        monkeypatch.delenv(name, raising=False)
+
+
+def value_of(settings: Settings, name: str) -> Any:
+    value = getattr(settings, name.lower())
+    return value.get_secret_value() if isinstance(value, SecretStr) else value
+
+
+def test_every_variable_has_the_documented_name_and_default() -> None:
+    """Those of the seed exactly, and no variable that is in neither table."""
+    settings = Settings.from_environment()
+    assert DEFAULTS == {name: value_of(settings, name) for name in variables()}
+
+
+def test_every_variable_says_what_it_is_for() -> None:
+    """The documentation and .env.example are made from this."""
+    assert [] == [name for name, purpose in variables().items() if not purpose]
+
+
+@pytest.mark.parametrize(("name", "value", "expectation"), WRONG, ids=[f"{name}={value}" for name, value, _ in WRONG])
+def test_a_wrong_value_gives_one_line_that_names_variable_value_and_expectation(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, expectation: str
+) -> None:
+    """One line, ready to act on; the value is masked where it may be a secret."""
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError) as caught:
+        Settings.from_environment()
+    shown = "***" if name in SECRETS else value
+    assert (f"{name}={shown!r}: expected ", True, False, 1) == (
+        re.match(r".*?: expected ", str(caught.value)).group(),
+        expectation in str(caught.value),
+        CANARY in f"{caught.value!r} {caught.value.__cause__!r}",
+        len(str(caught.value).splitlines()),
+    )
+
+
+def test_every_secret_is_tested_as_one() -> None:
+    """A new secret setting joins the table above."""
+    secret = {name.upper() for name, field in Settings.model_fields.items() if "Secret" in str(field.annotation)}
+    assert secret == set(SECRETS)
+
+
+@pytest.mark.parametrize("render", [repr, str, lambda s: s.model_dump_json(), lambda s: f"{s.model_dump()}"])
+def test_settings_can_be_printed_without_their_secrets(render) -> None:
+    """In a log line, a traceback or a JSON dump."""
+    settings = Settings.from_environment(SECRETS)
+    assert (SECRETS, False) == ({name: value_of(settings, name) for name in SECRETS}, CANARY in render(settings))
+
+
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_an_empty_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """`REDIS_URL=` in a compose file means none; in the environment and as an override."""
+    monkeypatch.setenv(name, "")
+    in_environment = value_of(Settings.from_environment(), name)
+    monkeypatch.delenv(name)
+    as_override = value_of(Settings.from_environment({name: ""}), name)
+    assert (DEFAULTS[name], DEFAULTS[name]) == (in_environment, as_override)
+
+
+def test_an_override_wins_over_the_environment_even_when_it_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the caller says is what counts."""
+    monkeypatch.setenv("LOG_LEVEL", "error")
+    monkeypatch.setenv("REDIS_URL", "redis://host")
+    settings = Settings.from_environment({"LOG_LEVEL": "debug", "REDIS_URL": ""})
+    assert ("debug", None) == (settings.log_level, settings.redis_url)
+
+
+@pytest.mark.parametrize(
+    ("text", "symbols"),
+    [
+        ("BTC-USD", ("BTC-USD",)),
+        (" btc-usd , SPX ", ("BTC-USD", "SPX")),
+        ("^GSPC,BRK.B,EURUSD=X", ("^GSPC", "BRK.B", "EURUSD=X")),
+    ],
+)
+def test_markets_are_comma_separated_symbols_in_upper_case(text: str, symbols: tuple[str, ...]) -> None:
+    """In the order given."""
+    assert symbols == Settings.from_environment({"INGESTION_MARKETS": text}).ingestion_markets
+
+
+def test_settings_cannot_be_changed() -> None:
+    """What was read at the start holds until the end."""
+    settings = Settings.from_environment()
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.log_level = "debug"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "root"),
+    [
+        ({"INGESTION_HOME": "/srv/pipeline"}, "/srv/pipeline/lake"),
+        ({"INGESTION_HOME": "/srv/pipeline", "LAKE_URL": "s3://bucket/lake"}, "s3://bucket/lake"),
+    ],
+)
+def test_the_lake_lies_in_the_home_unless_lake_url_says_otherwise(overrides: dict[str, str], root: str) -> None:
+    """A folder by default, a bucket where one is named."""
+    assert root == Settings.from_environment(overrides).lake_root
+
+
+def test_unknown_variables_are_none_of_our_business(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment is full of them; so is the folder that the process runs in."""
+    monkeypatch.setenv("INGESTION_UNKNOWN", "x")
+    assert Path(PROJECT_ROOT / ".data") == Settings.from_environment().ingestion_home
+
+
+def test_children_see_our_environment_and_what_we_add(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On top of it, without changing it; `export` does change it."""
+    monkeypatch.setenv("LOG_LEVEL", "error")
+    child = child_environment({"LOG_LEVEL": "debug", "WEBSERVER_PORT": "3100"})
+    before = Settings.from_environment().log_level
+    export({"LOG_LEVEL": "debug"})
+    assert ("debug", "3100", "error", "debug") == (
+        child["LOG_LEVEL"],
+        child["WEBSERVER_PORT"],
+        before,
+        Settings.from_environment().log_level,
+    )
