@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev install-bench demo up test check bench lock clean
+.PHONY: help install install-dev install-bench demo up test test-spark check bench lock clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | column -t -s "$$(printf '\t')"
@@ -19,6 +19,11 @@ up: install ## Start everything to stay; Ctrl-C stops it
 test: install-dev ## Every test
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
+test-spark: ## The same answer on Spark as on DuckDB; an environment of its own (needs Java 17)
+	$(PYTHON) -m venv $(VENV)-spark
+	$(VENV)-spark/bin/pip install --quiet --require-hashes -r requirements-spark.lock
+	$(VENV)-spark/bin/python -m pytest ingestion_pipeline_tests/spark
+
 check: install-dev ## What CI runs after the tests: format, lint, types, layers, SQL
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -29,10 +34,11 @@ check: install-dev ## What CI runs after the tests: format, lint, types, layers,
 bench: install-bench ## Every benchmark beside its peer or limit
 	$(BIN)/python -m benchmarks
 
-lock: ## Resolve pyproject.toml into the three lock files (needs uv)
+lock: ## Resolve pyproject.toml into the lock files (needs uv)
 	uv pip compile pyproject.toml $(LOCK_OPTIONS) -o requirements.lock
 	uv pip compile pyproject.toml --extra dev -c requirements.lock $(LOCK_OPTIONS) -o requirements-dev.lock
 	uv pip compile pyproject.toml --extra dev --extra bench -c requirements-dev.lock $(LOCK_OPTIONS) -o requirements-bench.lock
+	uv pip compile pyproject.toml --extra dev --extra spark -c requirements-dev.lock $(LOCK_OPTIONS) -o requirements-spark.lock
 LOCK_OPTIONS := --quiet --python-version 3.11 --universal --generate-hashes --no-strip-extras --no-emit-index-url --no-header --no-annotate
 
 clean: ## Remove the virtual environment and all local data

@@ -81,7 +81,7 @@ def run_backfill(window: Window, *, again: bool, days_per_run: int, console: Con
     import dagster as dg
 
     from ingestion_pipeline.definitions import defs
-    from ingestion_pipeline.orchestration.runs import Outcome, backfill, built_after
+    from ingestion_pipeline.orchestration.runs import Outcome, backfill, outdated
 
     outcome = Outcome()
     columns = (
@@ -112,10 +112,10 @@ def run_backfill(window: Window, *, again: bool, days_per_run: int, console: Con
             )
 
         if run("market_daily_job", window, again=again) and run("market_weekly_job", window, again=again):
-            later = built_after(
-                defs.resolve_job_def("market_lookback_job"), instance, window.last_day, days=LOOKED_BACK_DAYS
-            )
-            if later is not None and outcome.run_count:
+            job = defs.resolve_job_def("market_lookback_job")
+            source = dg.AssetKey(["market", "ohlc_daily"])
+            later = outdated(job, instance, source=source, window=window, days=LOOKED_BACK_DAYS)
+            if later is not None:
                 run("market_lookback_job", later, again=True)
     return outcome
 

@@ -3,6 +3,7 @@
 One embedded server serves the whole session of a worker process; a test's database is a clone of a migrated template.
 """
 
+import importlib.util
 import itertools
 import tempfile
 from collections.abc import Iterator
@@ -23,6 +24,9 @@ from ingestion_pipeline_tests.pipeline import Pipeline
 
 TEMPLATE = "template_migrated"
 DATA = Path(__file__).parent / "data"
+
+# Spark lives in an environment of its own: `make test-spark`
+collect_ignore = [] if importlib.util.find_spec("pyspark") else ["spark"]
 
 _numbers = itertools.count()
 

@@ -3,7 +3,7 @@
 Belongs here: partition definitions and the way from Dagster's keys and tags to a Window. Nothing of one domain.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import date, datetime, timedelta
 
 import dagster as dg
@@ -58,23 +58,37 @@ def partition_window(context: dg.AssetExecutionContext) -> Window:
 
 
 def due_range(
-    partitions: TimePartitions, materialized: set[str], *, now: datetime, lookback_days: int
-) -> tuple[date, date]:
-    """First and last partition that a schedule should build now.
+    partitions: TimePartitions, settled: Collection[str], *, now: datetime, lookback_days: int
+) -> tuple[date, date] | None:
+    """First and last partition that a schedule should build now; None before the first day.
 
-    Always the running one; those of the lookback that were never built; and, for an hour after a boundary, the one that
-    has just ended, whose last bars arrived since. A tick missed while the daemon was down is thus made up by the next.
+    Always the running one, and those of the lookback that are not settled. Ticks missed while the daemon was down are thus
+    made up by the next.
     """
     length = partition_length(partitions)
     last = monday(now.date()) if length.days > 1 else now.date()
     first = max(last - timedelta(days=lookback_days), FIRST_DAY)
     first = max(monday(first), monday(FIRST_DAY)) if length.days > 1 else first
     days = [first + i * length for i in range((last - first) // length + 1)]
-    just_ended = last - length
-    due = [day for day in days if day.isoformat() not in materialized or day == last]
-    if now - midnight(last) < timedelta(hours=1) and just_ended in days:
-        due.append(just_ended)
-    return min(due), last
+    due = [day for day in days if day.isoformat() not in settled or day == last]
+    return (min(due), last) if due else None
+
+
+def settled_partitions(
+    instance: dg.DagsterInstance, key: dg.AssetKey, partitions: TimePartitions, *, now: datetime
+) -> set[str]:
+    """The built partitions of an asset, without one that was last built while it was running: its last bars came later."""
+    built = instance.get_materialized_partitions(key)
+    ended = [day for day in built if _midnight(day) + partition_length(partitions) <= now]
+    if ended:
+        newest = max(ended)
+        records = instance.fetch_materializations(
+            dg.AssetRecordsFilter(asset_key=key, asset_partitions=[newest]), limit=1
+        ).records
+        end = _midnight(newest) + partition_length(partitions)
+        if records and records[0].timestamp < end.timestamp():
+            built = built - {newest}
+    return built
 
 
 def _midnight(key: str) -> datetime:

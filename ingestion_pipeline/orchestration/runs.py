@@ -102,10 +102,31 @@ def backfill(
     return True
 
 
-def built_after(job: dg.JobDefinition, instance: dg.DagsterInstance, day: date, *, days: int) -> Window | None:
-    """The span of days that `job` has built in the `days` days after `day`; None if there is none."""
-    later = [key for key in map(date.fromisoformat, _built(job, instance)) if day < key <= day + timedelta(days=days)]
-    return Window.of_days(min(later), max(later)) if later else None
+def outdated(
+    job: dg.JobDefinition, instance: dg.DagsterInstance, *, source: dg.AssetKey, window: Window, days: int
+) -> Window | None:
+    """The span of days, up to `days` after `window`, that `job` built before `source` was last built in `window`.
+
+    None if there is none. It is read from what is recorded, so that a process killed before it could build them again
+    leaves them to the next.
+    """
+    changed = _last_built(instance, source)
+    newest = max((changed.get(day.isoformat(), 0) for day in window.days()), default=0)
+    last = window.last_day + timedelta(days=days)
+    later = [
+        day
+        for key in job.asset_layer.selected_asset_keys
+        for day, built in _last_built(instance, key).items()
+        if window.last_day < date.fromisoformat(day) <= last and built < newest
+    ]
+    return Window.of_days(*map(date.fromisoformat, (min(later), max(later)))) if later else None
+
+
+def _last_built(instance: dg.DagsterInstance, key: dg.AssetKey) -> Mapping[str, int]:
+    """Of each built partition, the place of its last materialization in the order of all events."""
+    return instance.event_log_storage.get_latest_storage_id_by_partition(
+        key, dg.DagsterEventType.ASSET_MATERIALIZATION
+    )
 
 
 def _built(job: dg.JobDefinition, instance: dg.DagsterInstance) -> set[str]:

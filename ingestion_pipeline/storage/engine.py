@@ -7,6 +7,7 @@ import fcntl
 import shutil
 import weakref
 from contextlib import suppress
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from ingestion_pipeline.core.ids import new_id
 from ingestion_pipeline.settings import Settings
 
 if TYPE_CHECKING:
+    import ibis.expr.types as ir
     from ibis.backends import BaseBackend
 
 LOCK_FILE = "in-use"
@@ -61,6 +63,16 @@ def _remove_abandoned(root: Path) -> None:
 def _remove(folder: Path, lock: IO[str]) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     lock.close()
+
+
+def read_parquet(backend: "BaseBackend", files: Sequence[str], *, root: str) -> "ir.Table":
+    """The rows of Parquet files below `root`, with the partition columns that their paths name."""
+    if backend.name == "duckdb":
+        return backend.read_parquet(files, hive_partitioning=True)
+    name = ibis.util.gen_name("lake")
+    # ibis takes one path on Spark, Spark itself takes many
+    backend._session.read.option("basePath", root).parquet(*files).createTempView(name)  # noqa: SLF001
+    return backend.table(name)
 
 
 def _spark(settings: Settings) -> "BaseBackend":

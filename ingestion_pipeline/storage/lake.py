@@ -70,7 +70,9 @@ class Lake:
         if not files:
             return ibis.memtable(arrow_schema(table).empty_table())
         if _is_local(self.root):
-            rows = self.engine.read_parquet(files, hive_partitioning=True)
+            from ingestion_pipeline.storage.engine import read_parquet
+
+            rows = read_parquet(self.engine, files, root=self.uri(table))
         else:
             rows = ibis.memtable(self._dataset(table, window))
         day = table.partition_column or ""

@@ -44,10 +44,7 @@ def normalised_url(url: str, *, driver: str, database: str | None = None) -> str
 
 def public_url(url: str) -> str:
     """`url` without its password, wherever that stands, for messages."""
-    parsed = make_url(url)
-    if "password" in parsed.query:
-        parsed = parsed.update_query_dict({"password": "***"})
-    return parsed.render_as_string(hide_password=True)
+    return make_url(url).difference_update_query(["password"]).render_as_string(hide_password=True)
 
 
 class Postgres:

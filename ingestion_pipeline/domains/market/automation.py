@@ -14,7 +14,14 @@ from ingestion_pipeline.domains.market.tables import (
     ROI_STATISTICS,
     SNAPSHOTS,
 )
-from ingestion_pipeline.orchestration.partitions import DAILY, WEEKLY, TimePartitions, due_range, range_tags
+from ingestion_pipeline.orchestration.partitions import (
+    DAILY,
+    WEEKLY,
+    TimePartitions,
+    due_range,
+    range_tags,
+    settled_partitions,
+)
 from ingestion_pipeline.settings import Settings
 
 SETTINGS = Settings.from_environment()
@@ -43,12 +50,16 @@ market_lookback_job = dg.define_asset_job(
 )
 
 
-def _due(context: dg.ScheduleEvaluationContext, table: Table, partitions: TimePartitions) -> dg.RunRequest:
+def _due(
+    context: dg.ScheduleEvaluationContext, table: Table, partitions: TimePartitions
+) -> dg.RunRequest | dg.SkipReason:
     """One run for every partition of `table` that is due."""
-    built = context.instance.get_materialized_partitions(dg.AssetKey(list(table.asset_key)))
     now = context.scheduled_execution_time or utc_now()
-    first, last = due_range(partitions, set(built), now=now, lookback_days=SETTINGS.ingestion_lookback_days)
-    return dg.RunRequest(tags=range_tags(first, last))
+    settled = settled_partitions(context.instance, dg.AssetKey(list(table.asset_key)), partitions, now=now)
+    due = due_range(partitions, settled, now=now, lookback_days=SETTINGS.ingestion_lookback_days)
+    if due is None:
+        return dg.SkipReason(f"INGESTION_FIRST_DAY ({SETTINGS.ingestion_first_day}) is in the future")
+    return dg.RunRequest(tags=range_tags(*due))
 
 
 @dg.schedule(
@@ -57,7 +68,7 @@ def _due(context: dg.ScheduleEvaluationContext, table: Table, partitions: TimePa
     default_status=dg.DefaultScheduleStatus.RUNNING,
     description="The running day every hour, with any day of the lookback that is missing.",
 )
-def market_hourly_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+def market_hourly_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
     return _due(context, ROI_STATISTICS, DAILY)
 
 
@@ -67,7 +78,7 @@ def market_hourly_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunReque
     default_status=dg.DefaultScheduleStatus.RUNNING,
     description="The running week every hour, with any week of the lookback that is missing.",
 )
-def market_weekly_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+def market_weekly_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
     return _due(context, OHLC_WEEKLY, WEEKLY)
 
 

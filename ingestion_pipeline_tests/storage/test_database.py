@@ -1,0 +1,134 @@
+"""The database of a command: embedded with a role a process, or the one that DATABASE_URL names."""
+
+import itertools
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from sqlalchemy import create_engine, text
+
+from ingestion_pipeline.core.errors import MigrationError, StoreUnavailableError
+from ingestion_pipeline.settings import PROJECT_ROOT, Settings
+from ingestion_pipeline.storage.database import DAGSTER_TUNING, database
+from ingestion_pipeline.storage.embedded import EmbeddedServer
+from ingestion_pipeline.storage.migrate import ensure_database, pending
+
+ASK = "select current_user, current_database(), pg_get_userbyid(datdba) from pg_database where datname = current_database()"
+
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="home-", ignore_cleanup_errors=True) as path:
+        yield Path(path)
+
+
+@pytest.fixture
+def external(server: EmbeddedServer) -> Iterator[str]:
+    """The URL of an empty database on a server that is not ours; what is made beside it is dropped."""
+    name = f"external_{next(_numbers)}"
+    ensure_database(server.url(), name)
+    yield server.url(database=name)
+    with psycopg.connect(server.url(database="postgres"), autocommit=True) as connection:
+        for each in (name, f"{name}_dagster"):
+            connection.execute(f"drop database if exists {each} with (force)")
+
+
+def ask(url: str, statement: str = ASK) -> tuple[object, ...]:
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        row = connection.execute(text(statement)).one()
+    engine.dispose()
+    return tuple(row)
+
+
+def databases(url: str) -> set[str]:
+    with psycopg.connect(url) as connection:
+        return {name for (name,) in connection.execute("select datname from pg_database").fetchall()}
+
+
+def test_children_of_the_embedded_server_log_in_as_their_own_roles(home: Path) -> None:
+    """Never as the superuser; Dagster owns its own database and speaks psycopg2; the schema is the newest."""
+    settings = Settings.from_environment({"INGESTION_HOME": str(home), "DATABASE_URL": "", "DAGSTER_PG_URL": ""})
+    with database(settings) as environment:
+        ours, dagsters = environment["DATABASE_URL"], environment["DAGSTER_PG_URL"]
+        seen = (ask(ours)[:2], ask(dagsters), pending(ours), dagsters.split("://", maxsplit=1)[0])
+    runs = (home / "postgres" / "postmaster.pid").exists()
+    assert (
+        ("pipeline_worker", "ingestion"),
+        ("dagster", "dagster", "dagster"),
+        [],
+        "postgresql+psycopg2",
+        False,
+    ) == (*seen, runs)
+
+
+def test_children_learn_where_everything_is(external: str, tmp_path: Path) -> None:
+    """Dagster's home, artifacts and tuning, and our home; the folders exist."""
+    settings = Settings.from_environment({"INGESTION_HOME": str(tmp_path), "DATABASE_URL": external})
+    with database(settings) as environment:
+        paths = {name: environment[name] for name in ("DAGSTER_HOME", "DAGSTER_ARTIFACTS", "INGESTION_HOME")}
+    assert (
+        {
+            "DAGSTER_HOME": str(PROJECT_ROOT),
+            "DAGSTER_ARTIFACTS": str(tmp_path / "dagster"),
+            "INGESTION_HOME": str(tmp_path),
+        },
+        DAGSTER_TUNING,
+        True,
+    ) == (paths, {name: environment[name] for name in DAGSTER_TUNING}, (tmp_path / "dagster").is_dir())
+
+
+def test_an_external_database_is_migrated_and_gets_one_for_dagster_beside_it(external: str, tmp_path: Path) -> None:
+    """`<name>_dagster`; the second command finds both."""
+    settings = Settings.from_environment(
+        {"INGESTION_HOME": str(tmp_path), "DATABASE_URL": external, "DAGSTER_PG_URL": ""}
+    )
+    name = psycopg.conninfo.conninfo_to_dict(external)["dbname"]
+    before = databases(external)
+    with database(settings) as first, database(settings) as second:
+        pass
+    assert (first, external, ("postgres", f"{name}_dagster", "postgres"), [], {f"{name}_dagster"}) == (
+        second,
+        first["DATABASE_URL"],
+        ask(first["DAGSTER_PG_URL"]),
+        pending(external),
+        databases(external) - before,
+    )
+
+
+def test_dagster_pg_url_is_taken_as_it_is_in_dagsters_own_spelling(external: str, tmp_path: Path) -> None:
+    """And no database is created for it."""
+    before = databases(external)
+    settings = Settings.from_environment(
+        {
+            "INGESTION_HOME": str(tmp_path),
+            "DATABASE_URL": external,
+            "DAGSTER_PG_URL": "postgres://d:p@h/x?schema=public",
+        }
+    )
+    with database(settings) as environment:
+        url = environment["DAGSTER_PG_URL"]
+    assert ("postgresql+psycopg2://d:p@h/x", before) == (url, databases(external))
+
+
+def test_a_role_that_may_not_create_dagsters_database_is_told_so(worker_url: str, tmp_path: Path) -> None:
+    """In one line, with what to do."""
+    settings = Settings.from_environment(
+        {"INGESTION_HOME": str(tmp_path), "DATABASE_URL": worker_url, "DAGSTER_PG_URL": ""}
+    )
+    with pytest.raises(MigrationError, match=r"_dagster: permission denied .* create it"), database(settings):
+        pass
+
+
+def test_an_external_server_that_is_away_is_a_transient_error(tmp_path: Path) -> None:
+    """The embedded one is not started in its place."""
+    settings = Settings.from_environment(
+        {"INGESTION_HOME": str(tmp_path), "DATABASE_URL": "postgresql://u:geheim42@127.0.0.1:1/db"}
+    )
+    with pytest.raises(StoreUnavailableError, match="refused") as caught, database(settings):
+        pass
+    assert (False, False) == ("geheim42" in str(caught.value), (tmp_path / "postgres").exists())
