@@ -78,7 +78,7 @@ def fill(lake: Lake, *, symbols: int, days: int, bars_per_day: int) -> None:
         start = int(part.start.timestamp() * 1_000_000)
         statement = BARS.format(start=start, day=part.first_day, symbols=symbols, bars=bars_per_day)
         with duckdb.connect() as connection:
-            connection.execute("set TimeZone = 'UTC'")
+            connection.execute("set TimeZone = 'UTC'; set enable_progress_bar = false")
             lake.replace(PRICE_BARS, connection.sql(statement).to_arrow_table(), part)
 
 
@@ -100,7 +100,7 @@ def hand_written(lake: Lake, symbols: int, days: int, *, folder: str | None = No
     """The answers by grain; with a `folder` they are stored there instead."""
     answers = {}
     with duckdb.connect(config={"memory_limit": "4GB", "preserve_insertion_order": False}) as connection:
-        connection.execute("set TimeZone = 'UTC'")
+        connection.execute("set TimeZone = 'UTC'; set enable_progress_bar = false")
         connection.register("markets", markets_of(symbols))
         for _, grain in TARGETS:
             connection.register(
@@ -112,6 +112,7 @@ def hand_written(lake: Lake, symbols: int, days: int, *, folder: str | None = No
                 answers[grain] = connection.sql(statement).to_arrow_table()
             else:
                 options = "format parquet, partition_by (day), overwrite"
+                Path(folder).mkdir(exist_ok=True)
                 connection.execute(f"copy ({statement}) to '{folder}/{grain}' ({options})")
     return answers
 

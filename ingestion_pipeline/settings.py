@@ -44,6 +44,12 @@ class Settings(BaseSettings):
     dagster_pg_url: SecretStr | None = Field(
         None, description="Dagster's own database; `<database>_dagster` on the same server when unset"
     )
+    worker_password: SecretStr | None = Field(
+        None, description="Password that `migrate` gives the role pipeline_worker; none when unset"
+    )
+    dagster_password: SecretStr | None = Field(
+        None, description="Password that `migrate` gives the role dagster, which then owns Dagster's database"
+    )
     redis_url: SecretStr | None = Field(None, description="Redis or Valkey; an in-memory cache when unset")
     ingestion_home: Path = Field(PROJECT_ROOT / ".data", description="Folder of the embedded server, lake and logs")
     lake_url: str = Field("", description="Delta lake: a folder, s3://, gs:// or az://; `<home>/lake` when unset")

@@ -24,6 +24,7 @@ from ingestion_pipeline.storage.database import DAGSTER_TUNING
 
 COMPOSE = yaml.safe_load((PROJECT_ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+PASSWORDS = {"POSTGRES_PASSWORD", "WORKER_PASSWORD", "DAGSTER_PASSWORD"}
 OURS = ("migrate", "code-location", "webserver", "daemon")
 DOCKERFILE = (PROJECT_ROOT / "deploy" / "Dockerfile").read_text()
 ENV_EXAMPLE = PROJECT_ROOT / ".env.example"
@@ -117,8 +118,19 @@ def test_environment_names_are_known(name: str):
 
 @pytest.mark.parametrize("name", OURS)
 def test_every_setting_can_be_given(name: str):
-    """Whatever Settings knows can be set from outside, but for where `up` listens."""
-    assert set(variables()) - set(SERVICES[name]["environment"]) == {"WEBSERVER_HOST", "WEBSERVER_PORT"}
+    """Whatever Settings knows can be set from outside, but for where `up` listens; role passwords go to `migrate` only."""
+    passwords = set() if name == "migrate" else PASSWORDS - {"POSTGRES_PASSWORD"}
+    missing = {"WEBSERVER_HOST", "WEBSERVER_PORT"} | passwords
+    assert set(variables()) - set(SERVICES[name]["environment"]) == missing
+
+
+@pytest.mark.parametrize("name", sorted(set(OURS) - {"migrate"}))
+def test_processes_log_in_as_their_own_roles(name: str):
+    """Nothing but `migrate` is the superuser, who bypasses row-level security."""
+    environment = SERVICES[name]["environment"]
+    assert environment["DATABASE_URL"].startswith("postgresql://pipeline_worker:")
+    assert environment["DAGSTER_PG_URL"].startswith("postgresql+psycopg2://dagster:")
+    assert "POSTGRES_PASSWORD" not in str(environment)
 
 
 def test_database_service_takes_its_own_names_only():
@@ -138,15 +150,16 @@ def test_interpolated_names_are_known():
 
 def test_no_secret_is_written_down():
     """A password must be given and has no default; optional secrets default to nothing."""
-    assert {match["rule"] for match in interpolations() if match["name"] == "POSTGRES_PASSWORD"} == {":?"}
+    assert {match["rule"] for match in interpolations() if match["name"] in PASSWORDS} == {":?"}
     for name, field in Settings.model_fields.items():
         if "Secret" not in str(field.annotation):
             continue
         for service in OURS:
-            value = SERVICES[service]["environment"][name.upper()]
-            password = re.search(r"://[^:/@]+(?::\?[^}]*\})?:(?P<password>.*)@", value)
-            assert value in {"", f"${{{name.upper()}:-}}", "redis://redis:6379/0"} or (
-                password and password["password"].endswith("${POSTGRES_PASSWORD:?set POSTGRES_PASSWORD}")
+            value = SERVICES[service]["environment"].get(name.upper(), "")
+            given = [f"${{{password}:?set {password}}}" for password in PASSWORDS]
+            password = re.search(r"://[^:/@]+(?::-\w+\})?:(?P<password>.*)@", value)
+            assert value in {"", f"${{{name.upper()}:-}}", "redis://redis:6379/0", *given} or (
+                password and password["password"] in given
             )
 
 

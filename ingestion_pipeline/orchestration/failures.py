@@ -16,6 +16,8 @@ def explained_failures() -> Iterator[None]:
     """Turns an IngestionError into a `dg.Failure` whose text says what to do and whose metadata names the facts."""
     try:
         yield
+    except (dg.Failure, dg.RetryRequested):
+        raise  # explained already, by who knows best
     except IngestionError as error:
         facts: dict[str, str] = {f.name: str(getattr(error, f.name)) for f in fields(error)} if is_dataclass(error) else {}
         raise dg.Failure(

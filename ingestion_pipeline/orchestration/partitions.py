@@ -62,8 +62,8 @@ def due_range(
 ) -> tuple[date, date] | None:
     """First and last partition that a schedule should build now; None before the first day.
 
-    Always the running one, and those of the lookback that are not settled. Ticks missed while the daemon was down are thus
-    made up by the next.
+    Always the running one, and those of the lookback that are not settled. Ticks missed while the daemon was down are
+    thus made up by the next.
     """
     length = partition_length(partitions)
     last = monday(now.date()) if length.days > 1 else now.date()
@@ -77,16 +77,16 @@ def due_range(
 def settled_partitions(
     instance: dg.DagsterInstance, key: dg.AssetKey, partitions: TimePartitions, *, now: datetime
 ) -> set[str]:
-    """The built partitions of an asset, without one that was last built while it was running: its last bars came later."""
+    """The built partitions of an asset, without one whose last run began before it ended: that lacks the last bars."""
     built = instance.get_materialized_partitions(key)
     ended = [day for day in built if _midnight(day) + partition_length(partitions) <= now]
     if ended:
         newest = max(ended)
-        records = instance.fetch_materializations(
-            dg.AssetRecordsFilter(asset_key=key, asset_partitions=[newest]), limit=1
-        ).records
-        end = _midnight(newest) + partition_length(partitions)
-        if records and records[0].timestamp < end.timestamp():
+        filters = dg.AssetRecordsFilter(asset_key=key, asset_partitions=[newest])
+        record = instance.fetch_materializations(filters, limit=1).records[0]
+        run = instance.get_run_record_by_id(record.run_id)
+        began = run.start_time if run and run.start_time else record.timestamp
+        if began < (_midnight(newest) + partition_length(partitions)).timestamp():
             built = built - {newest}
     return built
 

@@ -14,6 +14,7 @@ from ingestion_pipeline.settings import Settings
 from ingestion_pipeline.storage.breakers import PostgresBreaker
 from ingestion_pipeline.storage.cache import Cache, cache
 from ingestion_pipeline.storage.lake import Lake
+from ingestion_pipeline.storage.migrate import require_migrated
 from ingestion_pipeline.storage.postgres import Postgres
 
 
@@ -29,6 +30,7 @@ def postgres_resource(context: dg.InitResourceContext) -> Iterator[Postgres]:
         raise ConfigurationError(
             "DATABASE_URL", "", 'a PostgreSQL URL; `eval "$(ingestion-pipeline env)"` sets the embedded one'
         )
+    require_migrated(url.get_secret_value())
     postgres = Postgres(url.get_secret_value())
     yield postgres
     postgres.close()

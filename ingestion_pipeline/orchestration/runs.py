@@ -124,9 +124,7 @@ def outdated(
 
 def _last_built(instance: dg.DagsterInstance, key: dg.AssetKey) -> Mapping[str, int]:
     """Of each built partition, the place of its last materialization in the order of all events."""
-    return instance.event_log_storage.get_latest_storage_id_by_partition(
-        key, dg.DagsterEventType.ASSET_MATERIALIZATION
-    )
+    return instance.event_log_storage.get_latest_storage_id_by_partition(key, dg.DagsterEventType.ASSET_MATERIALIZATION)
 
 
 def _built(job: dg.JobDefinition, instance: dg.DagsterInstance) -> set[str]:

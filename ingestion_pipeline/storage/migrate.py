@@ -7,6 +7,7 @@ runners never meet. A blocking lock would deadlock with `create index concurrent
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,6 +70,16 @@ def ensure_database(url: str, database: str, *, owner: str | None = None) -> boo
                 sql.SQL("alter database {} owner to {}").format(sql.Identifier(database), sql.Identifier(owner))
             )
     return not found
+
+
+def set_passwords(url: str, passwords: Mapping[str, str]) -> None:
+    """Gives roles their passwords, so that processes on other machines can log in as themselves."""
+    if not passwords:
+        return
+    with _connect(normalised_url(url, driver="")) as connection:
+        for role, password in passwords.items():
+            statement = sql.SQL("alter role {} password {}")
+            connection.execute(statement.format(sql.Identifier(role), sql.Literal(password)))
 
 
 def migrate(url: str, *, folder: Path = SQL) -> list[str]:

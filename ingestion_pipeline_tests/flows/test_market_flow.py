@@ -6,7 +6,9 @@ from pathlib import Path
 
 import dagster as dg
 import pandas as pd
+import pytest
 
+from ingestion_pipeline.definitions import defs
 from ingestion_pipeline.domains.market.reads import daily_bars, latest_snapshot
 from ingestion_pipeline.domains.market.tables import (
     COMPARISONS,
@@ -20,6 +22,8 @@ from ingestion_pipeline.domains.market.tables import (
 )
 from ingestion_pipeline.orchestration.partitions import DAILY
 from ingestion_pipeline.providers.file import FileProvider
+from ingestion_pipeline.storage.embedded import EmbeddedServer
+from ingestion_pipeline.storage.migrate import ensure_database
 from ingestion_pipeline.storage.postgres import Postgres
 from ingestion_pipeline_tests.conftest import DATA
 from ingestion_pipeline_tests.pipeline import Pipeline
@@ -179,3 +183,18 @@ def test_ingestion_makes_the_cache_forget(pipeline: Pipeline) -> None:
     assert snapshot is not None
     assert pipeline.rows(SNAPSHOTS).query("symbol == 'BTC-USD'")["price"].tolist() == [snapshot["price"]]
     assert stored[stored["symbol"] == "BTC-USD"]["close"].tolist() == [bar["close"] for bar in bars]
+
+
+def test_a_database_that_is_not_migrated_is_named_with_what_to_do(
+    server: EmbeddedServer, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The run of the real resources fails before any asset starts."""
+    ensure_database(server.url(), "unmigrated")
+    monkeypatch.setenv("DATABASE_URL", server.url(database="unmigrated"))
+    monkeypatch.setenv("INGESTION_HOME", str(tmp_path))
+    job = defs.resolve_job_def("market_snapshots_job")
+    with pytest.raises(dg.DagsterResourceFunctionError) as caught:
+        job.execute_in_process(instance=pipeline.instance)
+    assert "lacks 4 migration(s), first 0001_foundation.sql: run `ingestion-pipeline migrate`" in str(
+        caught.value.user_exception
+    )

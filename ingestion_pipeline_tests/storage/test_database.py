@@ -132,3 +132,26 @@ def test_an_external_server_that_is_away_is_a_transient_error(tmp_path: Path) ->
     with pytest.raises(StoreUnavailableError, match="refused") as caught, database(settings):
         pass
     assert (False, False) == ("geheim42" in str(caught.value), (tmp_path / "postgres").exists())
+
+
+def test_migrating_with_passwords_lets_each_role_log_in_as_itself(external: str, tmp_path: Path) -> None:
+    """WORKER_PASSWORD and DAGSTER_PASSWORD become the roles' own; Dagster's role owns Dagster's database."""
+    roles = "('pipeline_worker', 'dagster')"
+    settings = Settings.from_environment(
+        {
+            "INGESTION_HOME": str(tmp_path),
+            "DATABASE_URL": external,
+            "WORKER_PASSWORD": "worker's",
+            "DAGSTER_PASSWORD": "dagster's",
+        }
+    )
+    with database(settings) as environment:
+        dagsters = environment["DAGSTER_PG_URL"]
+    with psycopg.connect(external) as connection:
+        stored = connection.execute(
+            f"select rolname, rolpassword like 'SCRAM-SHA-256%' from pg_authid where rolname in {roles} order by 1"
+        ).fetchall()
+        connection.execute("alter role pipeline_worker password null")
+        connection.execute("alter role dagster password null")
+    assert [("dagster", True), ("pipeline_worker", True)] == stored
+    assert "dagster" == ask(dagsters)[2]

@@ -1,0 +1,113 @@
+"""A table's declaration becomes an asset; nothing about it is written twice."""
+
+from datetime import timedelta
+
+import dagster as dg
+import pytest
+import structlog
+
+from ingestion_pipeline.core.tables import Column, Freshness, Table
+from ingestion_pipeline.orchestration.partitions import DAILY
+from ingestion_pipeline.orchestration.specs import freshness_policy, log_context, lookback, table_asset, table_metadata
+
+TOYS = Table(
+    domain="toy",
+    name="toys",
+    store="lake",
+    key=("toy_id",),
+    partitioning="daily",
+    partition_column="day",
+    freshness=Freshness(warn_after=timedelta(hours=2), fail_after=timedelta(hours=5)),
+    columns=(
+        Column("toy_id", "integer", "Number of the toy"),
+        Column("weight", "float", "How heavy", "kg", True),
+        Column("made_at", "timestamp", "When it was made", "UTC"),
+        Column("day", "date", "UTC day"),
+    ),
+)
+PARTS = Table(domain="toy", name="parts", store="postgres", key=("part",), columns=(Column("part", "text", "Name"),))
+
+
+@table_asset(TOYS, deps=[PARTS, lookback(TOYS, days=3)])
+def toys(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+    """One row per toy."""
+    return dg.MaterializeResult(metadata={"bound": {**structlog.contextvars.get_contextvars()}})
+
+
+def test_an_asset_is_what_its_table_says() -> None:
+    """Key, group, partitions, owner, kinds, description, freshness; a range is one run; a failed step is tried again."""
+    spec = toys.get_asset_spec()
+    assert ["toy", "toys"] == spec.key.path
+    assert ("toy", DAILY, ["team:data"], "One row per toy.") == (
+        spec.group_name,
+        spec.partitions_def,
+        list(spec.owners),
+        spec.description,
+    )
+    assert {"python", "deltalake"} == spec.kinds
+    assert dg.BackfillPolicy.single_run() == toys.backfill_policy
+    assert dg.FreshnessPolicy.time_window(
+        fail_window=timedelta(hours=5), warn_window=timedelta(hours=2)
+    ) == freshness_policy(TOYS)
+    assert freshness_policy(TOYS) == spec.freshness_policy
+    assert toys.op.retry_policy is not None
+
+
+def test_the_schema_in_the_ui_has_types_units_and_constraints() -> None:
+    """Column by column, in the order of the table."""
+    metadata = table_metadata(TOYS)
+    columns = metadata["dagster/column_schema"].columns
+    assert [
+        ("toy_id", "bigint", "Number of the toy", False, True),
+        ("weight", "double", "How heavy [kg]", True, False),
+        ("made_at", "timestamptz", "When it was made [UTC]", False, False),
+        ("day", "date", "UTC day", False, False),
+    ] == [(it.name, it.type, it.description, it.constraints.nullable, it.constraints.unique) for it in columns]
+    assert ("toy.toys", "toy_id") == (metadata["dagster/table_name"], metadata["key"])
+
+
+def test_lookback_maps_a_day_to_the_days_before_it() -> None:
+    """Without days, the whole table."""
+    deps = {dep.asset_key.to_user_string(): dep.partition_mapping for dep in toys.get_asset_spec().deps}
+    assert deps["toy/toys"] == dg.TimeWindowPartitionMapping(
+        start_offset=-3, allow_nonexistent_upstream_partitions=True
+    )
+    assert deps["toy/parts"] is None
+    assert lookback(TOYS).partition_mapping is None
+
+
+def test_a_function_by_another_name_is_refused() -> None:
+    """Asset, table and function have one name."""
+
+    def dolls(context: dg.AssetExecutionContext) -> dg.MaterializeResult: ...
+
+    with pytest.raises(ValueError, match="asset function dolls must be named toys"):
+        table_asset(TOYS)(dolls)
+
+
+@pytest.mark.parametrize(
+    ("tags", "partition"),
+    [
+        ({"dagster/partition": "2025-03-01"}, "2025-03-01"),
+        (
+            {"dagster/asset_partition_range_start": "2025-03-01", "dagster/asset_partition_range_end": "2025-03-03"},
+            "2025-03-01...2025-03-03",
+        ),
+    ],
+)
+def test_log_lines_of_a_run_know_run_asset_and_partition(
+    instance: dg.DagsterInstance, tags: dict[str, str], partition: str
+) -> None:
+    """Bound inside the asset, gone after it."""
+    job = dg.Definitions([toys], jobs=[dg.define_asset_job("toy", [toys])]).resolve_job_def("toy")
+    run = job.execute_in_process(instance=instance, tags=tags)
+    (first, *_) = run.asset_materializations_for_node("toy__toys")
+    assert {"run_id": run.run_id, "asset": "toy/toys", "partition": partition} == first.metadata["bound"].value
+    assert {} == structlog.contextvars.get_contextvars()
+
+
+def test_log_lines_outside_partitions_have_none(instance: dg.DagsterInstance) -> None:
+    """A snapshot has no partition."""
+    context = dg.build_asset_context(instance=instance)
+    with log_context(context, PARTS):
+        assert None is structlog.contextvars.get_contextvars()["partition"]
