@@ -6,7 +6,7 @@ provider cannot be reached, so trying again later may help; 130 stopped by Ctrl-
 
 import json
 import sys
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -85,7 +85,7 @@ def up() -> None:
     from ingestion_pipeline.orchestration.stack import run_stack
 
     settings = _settings()
-    with _database(settings) as environment:
+    with _database(settings) as environment, _watched_database(settings):
         code = run_stack(settings, environment, tell=lambda text: out.print(text, markup=False))
     raise typer.Exit(code)
 
@@ -230,6 +230,12 @@ def _database(settings: Settings, *, keep_running: bool = False) -> "Iterator[di
 
     with database(settings, keep_running=keep_running) as environment:
         yield environment
+
+
+def _watched_database(settings: Settings) -> AbstractContextManager[None]:
+    from ingestion_pipeline.storage.embedded import kept_alive
+
+    return nullcontext() if settings.database_url else kept_alive(settings.ingestion_home / "postgres")
 
 
 def _window(first: date, last: date, settings: Settings) -> Window:

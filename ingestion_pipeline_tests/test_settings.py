@@ -29,6 +29,8 @@ SEED_DEFAULTS: dict[str, Any] = {
 }
 OUR_DEFAULTS: dict[str, Any] = {
     "DAGSTER_PG_URL": None,
+    "WORKER_PASSWORD": None,
+    "DAGSTER_PASSWORD": None,
     "INGESTION_HOME": PROJECT_ROOT / ".data",
     "LAKE_URL": "",
     "COMPUTE_ENGINE": "duckdb",
@@ -51,6 +53,8 @@ DEFAULTS = SEED_DEFAULTS | OUR_DEFAULTS
 SECRETS = {
     "DATABASE_URL": f"postgresql://user:{CANARY}@host/db",
     "DAGSTER_PG_URL": f"postgresql://user:{CANARY}@host/db",
+    "WORKER_PASSWORD": CANARY,
+    "DAGSTER_PASSWORD": CANARY,
     "REDIS_URL": f"redis://:{CANARY}@host",
     "ALERT_WEBHOOK_URL": f"https://hooks.example.org/{CANARY}",
     "COINGECKO_API_KEY": CANARY,

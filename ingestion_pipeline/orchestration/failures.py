@@ -19,7 +19,9 @@ def explained_failures() -> Iterator[None]:
     except (dg.Failure, dg.RetryRequested):
         raise  # explained already, by who knows best
     except IngestionError as error:
-        facts: dict[str, str] = {f.name: str(getattr(error, f.name)) for f in fields(error)} if is_dataclass(error) else {}
+        facts: dict[str, str] = (
+            {f.name: str(getattr(error, f.name)) for f in fields(error)} if is_dataclass(error) else {}
+        )
         raise dg.Failure(
             description=str(error),
             metadata={"error": type(error).__name__, **facts},

@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -24,6 +24,7 @@ def materialized(
     counts: Mapping[date, int] | None = None,
     sample: "pd.DataFrame | None" = None,
     extra: Mapping[str, Any] | None = None,
+    checks: Sequence[dg.AssetCheckResult] = (),
 ) -> dg.MaterializeResult:
     """The result of an asset: how many rows, over what time, what they look like.
 
@@ -34,6 +35,7 @@ def materialized(
         counts: Rows per partition day, for one with partitions; each partition gets its own count, which the UI plots.
         sample: Rows of which the last few are shown.
         extra: More metadata.
+        checks: What the asset itself found out, where its declaration names such checks.
     """
     metadata: dict[str, Any] = dict(extra or {})
     if counts is not None:
@@ -45,7 +47,7 @@ def materialized(
     metadata["rows"] = rows or 0
     if sample is not None and len(sample):
         metadata["preview"] = dg.MetadataValue.md(preview(sample[list(table.column_names)].tail(PREVIEW_ROWS)))
-    return dg.MaterializeResult(metadata=metadata)
+    return dg.MaterializeResult(metadata=metadata, check_results=checks)
 
 
 def preview(frame: "pd.DataFrame") -> str:
@@ -79,5 +81,7 @@ def _points(values: Sequence[float]) -> list[str]:
 def _cell(value: object) -> str:
     if value is None or value != value:  # noqa: PLR0124 - NaN and NaT differ from themselves
         return ""
+    if isinstance(value, datetime) and value.tzinfo is None:
+        return str(value.date())  # our instants have a time zone: this is a day, as pandas has it
     text = f"{value:.6g}" if isinstance(value, float) else str(value)
     return text.replace("|", "\\|").removesuffix("+00:00")

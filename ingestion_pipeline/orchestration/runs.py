@@ -154,7 +154,8 @@ def _add_event(outcome: Outcome, event: dg.DagsterEvent) -> None:
             asset.checks_warned += 1
         else:
             asset.checks_failed += 1
-            outcome.problems.append(f"check {evaluation.check_name} failed")
+            why = f": {evaluation.description}" if evaluation.description else ""
+            outcome.problems.append(f"check {evaluation.check_name} failed{why}")
     elif event.event_type_value == "STEP_SUCCESS" and event.step_key and not event.step_key.endswith("_checks"):
         step: Any = event.event_specific_data
         outcome.asset(dg.AssetKey(event.step_key.split("__"))).seconds += step.duration_ms / 1000
@@ -172,4 +173,7 @@ def _problems(result: dg.ExecuteInProcessResult, job: dg.JobDefinition) -> list[
             said = failure.user_failure_data.description if failure.user_failure_data else None
             reason = said or (failure.error.message if failure.error else event.message) or "no reason given"
             texts.append(f"{event.step_key}: {reason.strip()}")
+        elif event.event_type_value == "RESOURCE_INIT_FAILURE":
+            resource: Any = event.event_specific_data
+            texts.append(resource.error.message.strip())
     return texts or [f"{job.name} failed; see run {result.run_id}"]

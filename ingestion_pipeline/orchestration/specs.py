@@ -6,6 +6,7 @@
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
@@ -21,7 +22,20 @@ _TYPES = {"float": "double", "integer": "bigint", "timestamp": "timestamptz"}
 _STORE_KINDS = {"postgres": {"python", "postgres"}, "lake": {"python", "deltalake"}}
 
 
-def table_asset(table: Table, *, deps: Sequence[Table | dg.AssetDep] = ()) -> Callable[[Body], dg.AssetsDefinition]:
+@dataclass(frozen=True)
+class OwnCheck:
+    """A check whose answer only the asset itself knows; on the table `bars` it is named `bars_<claim>`."""
+
+    claim: str
+    description: str
+
+    def name_for(self, table: Table) -> str:
+        return f"{table.name}_{self.claim}"
+
+
+def table_asset(
+    table: Table, *, deps: Sequence[Table | dg.AssetDep] = (), own_checks: Sequence[OwnCheck] = ()
+) -> Callable[[Body], dg.AssetsDefinition]:
     """Makes the asset of `table` from a function that loads, calls a transform, stores and returns what it did.
 
     The function's name must be the table's; its docstring is the description in the UI.
@@ -48,6 +62,10 @@ def table_asset(table: Table, *, deps: Sequence[Table | dg.AssetDep] = ()) -> Ca
             owners=[table.owner],
             tags=dict(table.tags),
             metadata=table_metadata(table),
+            check_specs=[
+                dg.AssetCheckSpec(check.name_for(table), asset=list(table.asset_key), description=check.description)
+                for check in own_checks
+            ],
         )(guarded)
 
     return decorate

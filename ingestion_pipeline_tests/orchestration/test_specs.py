@@ -8,7 +8,7 @@ import structlog
 
 from ingestion_pipeline.core.tables import Column, Freshness, Table
 from ingestion_pipeline.orchestration.partitions import DAILY
-from ingestion_pipeline.orchestration.specs import freshness_policy, log_context, lookback, table_asset, table_metadata
+from ingestion_pipeline.orchestration.specs import freshness_policy, lookback, table_asset, table_metadata
 
 TOYS = Table(
     domain="toy",
@@ -25,10 +25,19 @@ TOYS = Table(
         Column("day", "date", "UTC day"),
     ),
 )
+PAINTS = Table(
+    domain="toy",
+    name="paints",
+    store="lake",
+    key=("day",),
+    partitioning="daily",
+    partition_column="day",
+    columns=(Column("day", "date", "UTC day"),),
+)
 PARTS = Table(domain="toy", name="parts", store="postgres", key=("part",), columns=(Column("part", "text", "Name"),))
 
 
-@table_asset(TOYS, deps=[PARTS, lookback(TOYS, days=3)])
+@table_asset(TOYS, deps=[PARTS, lookback(PAINTS, days=3)])
 def toys(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     """One row per toy."""
     return dg.MaterializeResult(metadata={"bound": {**structlog.contextvars.get_contextvars()}})
@@ -69,7 +78,7 @@ def test_the_schema_in_the_ui_has_types_units_and_constraints() -> None:
 def test_lookback_maps_a_day_to_the_days_before_it() -> None:
     """Without days, the whole table."""
     deps = {dep.asset_key.to_user_string(): dep.partition_mapping for dep in toys.get_asset_spec().deps}
-    assert deps["toy/toys"] == dg.TimeWindowPartitionMapping(
+    assert deps["toy/paints"] == dg.TimeWindowPartitionMapping(
         start_offset=-3, allow_nonexistent_upstream_partitions=True
     )
     assert deps["toy/parts"] is None
@@ -108,6 +117,11 @@ def test_log_lines_of_a_run_know_run_asset_and_partition(
 
 def test_log_lines_outside_partitions_have_none(instance: dg.DagsterInstance) -> None:
     """A snapshot has no partition."""
-    context = dg.build_asset_context(instance=instance)
-    with log_context(context, PARTS):
-        assert None is structlog.contextvars.get_contextvars()["partition"]
+
+    @table_asset(PARTS)
+    def parts(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        return dg.MaterializeResult(metadata={"bound": {**structlog.contextvars.get_contextvars()}})
+
+    run = dg.materialize([parts], instance=instance)
+    (found,) = run.asset_materializations_for_node("toy__parts")
+    assert {"run_id": run.run_id, "asset": "toy/parts", "partition": None} == found.metadata["bound"].value

@@ -22,7 +22,7 @@ from ingestion_pipeline.domains.market.tables import (
 )
 from ingestion_pipeline.orchestration.metadata import materialized, picture
 from ingestion_pipeline.orchestration.partitions import partition_window
-from ingestion_pipeline.orchestration.specs import lookback, table_asset
+from ingestion_pipeline.orchestration.specs import OwnCheck, lookback, table_asset
 from ingestion_pipeline.providers.base import MarketDataProvider
 from ingestion_pipeline.settings import Settings
 from ingestion_pipeline.storage.cache import Cache
@@ -37,9 +37,10 @@ LONGEST_WINDOW_DAYS = 365
 BASE_PRICE_SLACK_DAYS = 8
 DAYS_PER_PART = 366
 PAIR_ROWS_PER_PART = 2_000_000
+ANSWERED = OwnCheck("answered", "The provider answered for every configured market.")
 
 
-@table_asset(MARKETS)
+@table_asset(MARKETS, own_checks=[ANSWERED])
 def markets(
     context: dg.AssetExecutionContext,
     settings: dg.ResourceParam[Settings],
@@ -53,12 +54,13 @@ def markets(
     """
     from ingestion_pipeline.domains.market.transforms import market_rows
 
-    rows = market_rows(provider.fetch_markets(settings.ingestion_markets), provider=provider.name)
+    found, report = ingest.fetched_markets(provider, settings.ingestion_markets)
+    rows = market_rows(found, provider=provider.name)
     postgres.upsert(MARKETS, rows)
-    return materialized(context, MARKETS, rows=len(rows), sample=rows)
+    return materialized(context, MARKETS, rows=len(rows), sample=rows, checks=[_answered(MARKETS, report)])
 
 
-@table_asset(PRICE_BARS, deps=[MARKETS])
+@table_asset(PRICE_BARS, deps=[MARKETS], own_checks=[ANSWERED])
 def price_bars(
     context: dg.AssetExecutionContext,
     settings: dg.ResourceParam[Settings],
@@ -68,17 +70,22 @@ def price_bars(
 ) -> dg.MaterializeResult:
     """One row per market per finest bar of the provider.
 
-    Key: symbol, bar_start_at. Source: the provider. Cadence: hourly for the running UTC day; a day is replaced as a whole,
-    so late bars arrive when it is built again. Bad bars go to operations.rejects. Readers: OHLC.
+    Key: symbol, bar_start_at. Source: the provider. Cadence: hourly for the running UTC day; building a day again
+    replaces the bars of each market that the provider answers for, so late bars arrive and an empty answer deletes
+    nothing. Bad bars go to operations.rejects. Readers: OHLC.
     """
-    window, rejected, sample = partition_window(context), 0, None
+    window, report, kept_rows, sample = partition_window(context), ingest.Report(), 0, None
     for part in ingest.fetch_windows(window, market_count=len(settings.ingestion_markets)):
-        bars, bad = ingest.ingested_bars(provider, postgres, settings.ingestion_markets, part)
-        lake.replace(PRICE_BARS, bars, part)
-        rejected += bad
+        bars, part_report = ingest.ingested_bars(provider, postgres, settings.ingestion_markets, part)
+        rows, kept = ingest.with_kept_bars(lake, bars, part)
+        lake.replace(PRICE_BARS, rows, part)
+        report.add(part_report)
+        kept_rows += kept
         sample = bars if sample is None else sample
     counts = lake.row_counts(PRICE_BARS, window)
-    return materialized(context, PRICE_BARS, counts=counts, sample=sample, extra={"rejected_rows": rejected})
+    extra = {"rejected_rows": report.rejected_rows, "kept_rows": kept_rows}
+    checks = [_answered(PRICE_BARS, report)]
+    return materialized(context, PRICE_BARS, counts=counts, sample=sample, extra=extra, checks=checks)
 
 
 @table_asset(OHLC_HOURLY, deps=[MARKETS, PRICE_BARS])
@@ -121,7 +128,7 @@ def ohlc_weekly(
     return _ohlc(context, postgres, lake, source=OHLC_DAILY, target=OHLC_WEEKLY)
 
 
-@table_asset(SNAPSHOTS, deps=[MARKETS, lookback(OHLC_DAILY)])
+@table_asset(SNAPSHOTS, deps=[MARKETS, lookback(OHLC_DAILY)], own_checks=[ANSWERED])
 def snapshots(
     context: dg.AssetExecutionContext,
     settings: dg.ResourceParam[Settings],
@@ -137,7 +144,7 @@ def snapshots(
     """
     from ingestion_pipeline.domains.market import transforms
 
-    quotes, rejected = ingest.ingested_quotes(provider, postgres, settings.ingestion_markets)
+    quotes, report = ingest.ingested_quotes(provider, postgres, settings.ingestion_markets)
     history = transforms.snapshot_history(quotes, lookback_days=settings.ingestion_lookback_days)
     rows = transforms.snapshots(
         quotes,
@@ -148,7 +155,10 @@ def snapshots(
     )
     postgres.upsert(SNAPSHOTS, rows)
     cache.delete(LATEST_KEYS)
-    return materialized(context, SNAPSHOTS, rows=len(rows), sample=rows, extra={"rejected_rows": rejected})
+    extra = {"rejected_rows": report.rejected_rows}
+    return materialized(
+        context, SNAPSHOTS, rows=len(rows), sample=rows, extra=extra, checks=[_answered(SNAPSHOTS, report)]
+    )
 
 
 @table_asset(COMPARISONS, deps=[lookback(OHLC_DAILY, days=COMPARISON_WINDOW_DAYS)])
@@ -225,6 +235,16 @@ def _ohlc(
         symbol = sample["symbol"].min()
         extra["picture"] = picture(f"{symbol} close", sample.loc[sample["symbol"] == symbol, "close"].tolist())
     return materialized(context, target, counts=lake.row_counts(target, window), sample=sample, extra=extra)
+
+
+def _answered(table: Table, report: ingest.Report) -> dg.AssetCheckResult:
+    """Did the provider answer for every configured market? The reason of each that failed is in the description."""
+    return dg.AssetCheckResult(
+        check_name=ANSWERED.name_for(table),
+        passed=not report.failed_markets,
+        description="; ".join(report.failed_markets.values()) or None,
+        metadata={"failed_markets": ", ".join(report.failed_markets)},
+    )
 
 
 def _day_counts(rows: "pd.DataFrame") -> dict[date, int]:

@@ -1,16 +1,22 @@
-"""From the provider to good rows: fetch, judge, keep the rejects. The market domain's only calls to a provider."""
+"""From the provider to good rows: fetch, judge, keep the rejects. The market domain's only calls to a provider.
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+A market that fails for good (unknown, garbage) does not keep the others from being ingested: it is named in the
+result. A transient error stops the step, which is tried again.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
 from ingestion_pipeline.core.clock import utc_now
-from ingestion_pipeline.core.errors import ContractError
+from ingestion_pipeline.core.errors import ContractError, PermanentError
 from ingestion_pipeline.core.windows import Window
 from ingestion_pipeline.domains.market.tables import MARKETS, PRICE_BARS, SNAPSHOTS
 from ingestion_pipeline.domains.market.transforms import judged_bars, judged_quotes
-from ingestion_pipeline.providers.base import MarketDataProvider, Quote
+from ingestion_pipeline.providers.base import Market, MarketDataProvider, Quote
+from ingestion_pipeline.storage.lake import Lake
 from ingestion_pipeline.storage.postgres import Postgres
 from ingestion_pipeline.storage.rejects import Reject, write_rejects
 
@@ -19,6 +25,8 @@ if TYPE_CHECKING:
 
 BARS_PER_FETCH = 2_000_000
 FINEST_BARS_PER_DAY = 1_440
+
+T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
@@ -29,27 +37,84 @@ def fetch_windows(window: Window, *, market_count: int) -> list[Window]:
     return list(reversed(list(window.split(days=days))))
 
 
+@dataclass
+class Report:
+    """What went wrong on the way: how many rows were rejected, and why each failed market failed."""
+
+    rejected_rows: int = 0
+    failed_markets: dict[str, str] = field(default_factory=dict)
+
+    def add(self, other: "Report") -> None:
+        self.rejected_rows += other.rejected_rows
+        self.failed_markets |= other.failed_markets
+
+
+def fetched_markets(provider: MarketDataProvider, symbols: Sequence[str]) -> tuple[list[Market], Report]:
+    """The definitions of `symbols`."""
+    found, failures = _answers(symbols, provider.fetch_markets)
+    return found, Report(failed_markets=failures)
+
+
 def ingested_bars(
     provider: MarketDataProvider, postgres: Postgres, symbols: Sequence[str], window: Window
-) -> tuple["pd.DataFrame", int]:
-    """The good bars of `symbols` in `window`, and how many were rejected and kept in operations.rejects."""
+) -> tuple["pd.DataFrame", Report]:
+    """The good bars of `symbols` in `window`; bad rows are kept in operations.rejects."""
     import pandas as pd
 
-    parts = []
-    for symbol in symbols:
-        bars = provider.fetch_bars(symbol, window)
-        log.debug("bars fetched", market=symbol, rows=len(bars), provider=provider.name)
-        parts.append(bars)
-    good, bad = judged_bars(pd.concat(parts, ignore_index=True), window, now=utc_now(), provider=provider.name)
-    return good, _keep(postgres, f"{provider.name}:{PRICE_BARS.path}", bad.to_dict("records"))
+    frames, failures = _each(symbols, lambda symbol: provider.fetch_bars(symbol, window))
+    good, bad = judged_bars(pd.concat(frames, ignore_index=True), window, now=utc_now(), provider=provider.name)
+    rejected = _keep(postgres, f"{provider.name}:{PRICE_BARS.path}", bad.to_dict("records"))
+    return good, Report(rejected, failures)
 
 
 def ingested_quotes(
     provider: MarketDataProvider, postgres: Postgres, symbols: Sequence[str]
-) -> tuple[list[Quote], int]:
-    """The good quotes of `symbols`, and how many were rejected and kept in operations.rejects."""
-    good, bad = judged_quotes(provider.fetch_quotes(symbols), now=utc_now())
-    return good, _keep(postgres, f"{provider.name}:{SNAPSHOTS.path}", bad)
+) -> tuple[list[Quote], Report]:
+    """The good quotes of `symbols`; bad ones are kept in operations.rejects."""
+    quotes, failures = _answers(symbols, provider.fetch_quotes)
+    good, bad = judged_quotes(quotes, now=utc_now())
+    return good, Report(_keep(postgres, f"{provider.name}:{SNAPSHOTS.path}", bad), failures)
+
+
+def with_kept_bars(lake: Lake, bars: "pd.DataFrame", window: Window) -> tuple["pd.DataFrame", int]:
+    """`bars`, and the stored bars of every market and day for which they have none; how many those are.
+
+    An empty answer, or a market that is no longer configured, deletes nothing.
+    """
+    import ibis
+    import pandas as pd
+
+    answered = ibis.memtable(bars[["symbol", "day"]].drop_duplicates(), schema={"symbol": "string", "day": "date"})
+    kept = lake.read(PRICE_BARS, window).anti_join(answered, ["symbol", "day"]).execute()
+    if kept.empty:
+        return bars, 0
+    kept["day"] = kept["day"].dt.date
+    return pd.concat([bars, kept], ignore_index=True), len(kept)
+
+
+def _answers(symbols: Sequence[str], ask: Callable[[Sequence[str]], list[T]]) -> tuple[list[T], dict[str, str]]:
+    """Asks for all at once, and for each by itself where that fails for good."""
+    try:
+        return ask(symbols), {}
+    except PermanentError:
+        answers, failures = _each(symbols, lambda symbol: ask([symbol]))
+        return [answer for part in answers for answer in part], failures
+
+
+def _each(symbols: Sequence[str], ask: Callable[[str], T]) -> tuple[list[T], dict[str, str]]:
+    """The answers, and why each failed market failed; raises where all did."""
+    answers: list[T] = []
+    failures: dict[str, PermanentError] = {}
+    for symbol in symbols:
+        with structlog.contextvars.bound_contextvars(market=symbol):
+            try:
+                answers.append(ask(symbol))
+            except PermanentError as error:
+                log.error("market failed", reason=str(error))  # noqa: TRY400 - the reason says it all
+                failures[symbol] = error
+    if failures and not answers:
+        raise next(iter(failures.values()))
+    return answers, {symbol: str(error) for symbol, error in failures.items()}
 
 
 def known_markets(postgres: Postgres) -> "pd.DataFrame":

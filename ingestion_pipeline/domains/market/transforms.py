@@ -166,24 +166,18 @@ def ohlc(bars: "ir.Table", markets: "ir.Table", expected: "ir.Table", *, grain: 
         The columns of market/ohlc_hourly, _daily, _weekly. A bucket without bars has no row; one with fewer bars than the
         calendar promises has `is_complete` false. Bars longer than the grain are left out.
     """
-    counted = bars.bar_count if "bar_count" in bars.columns else ibis.literal(1)
-    built = (
-        bars.filter(bars.interval_seconds <= GRAIN_SECONDS[grain])
-        .mutate(bucket_at=bars.bar_start_at.truncate(_TRUNCATE[grain]).cast(_INSTANT), counted=counted)
-        .group_by("symbol", "bucket_at")
-        .agg(
-            open=lambda t: min_by(t.open, t.bar_start_at),
-            high=lambda t: t.high.max(),
-            low=lambda t: t.low.min(),
-            close=lambda t: max_by(t.close, t.bar_start_at),
-            adj_close=lambda t: max_by(t.adj_close, t.bar_start_at),
-            volume=lambda t: t.volume.sum(),
-            bar_count=lambda t: t.counted.sum(),
-            interval_seconds=lambda t: t.interval_seconds.max(),
-        )
+    fine = bars.filter(bars.interval_seconds <= GRAIN_SECONDS[grain])
+    built = fine.group_by(fine.symbol, bucket_at=fine.bar_start_at.truncate(_TRUNCATE[grain]).cast(_INSTANT)).agg(
+        open=min_by(fine.open, fine.bar_start_at),
+        high=fine.high.max(),
+        low=fine.low.min(),
+        close=max_by(fine.close, fine.bar_start_at),
+        adj_close=max_by(fine.adj_close, fine.bar_start_at),
+        volume=fine.volume.sum(),
+        bar_count=fine.bar_count.sum() if "bar_count" in fine.columns else fine.count(),
+        interval_seconds=fine.interval_seconds.max(),
     )
-    joined = built.left_join(markets.select("symbol", "calendar"), "symbol").drop("symbol_right")
-    joined = joined.left_join(expected, ["calendar", "bucket_at"])
+    joined = built.left_join(markets, "symbol").left_join(expected, ["calendar", "bucket_at"])
     count = ibis.greatest(joined.session_count, joined.session_seconds // joined.interval_seconds).fill_null(0)
     return joined.select(
         "symbol",

@@ -1,0 +1,102 @@
+"""100,000 rows of market/roi_statistics into PostgreSQL, beside a plain COPY of the same CSV block and `pandas.to_sql`.
+
+Everybody writes into the same keyed table, in an embedded server of its own. Ours begins with the frame, as the assets do;
+the plain COPY is given the finished block and an empty table, and cannot update. `pandas.to_sql` appends to an empty
+table, once as it comes and once with the fastest of its own options that we know.
+"""
+
+import tempfile
+from collections.abc import Callable
+from datetime import date
+
+import pandas as pd
+import psycopg
+
+from benchmarks._measures import faster, peak_mb, seconds, share
+from benchmarks.roi_statistics import closes_of
+from ingestion_pipeline.core.windows import Window
+from ingestion_pipeline.domains.market.statistics import roi_statistics
+from ingestion_pipeline.domains.market.tables import ROI_STATISTICS
+from ingestion_pipeline.settings import Settings
+from ingestion_pipeline.storage.database import database
+from ingestion_pipeline.storage.postgres import Postgres, csv_block
+
+SYMBOLS, AS_OF_DAYS, ROUNDS = 250, 100, 5  # times four windows
+COPY_TARGET, PANDAS_TARGET = 0.4, 5
+TABLE = ROI_STATISTICS.qualified_name
+MULTI_ROWS = 1_000
+
+
+def statistics_of(symbols: int, as_of_days: int) -> pd.DataFrame:
+    """Statistics of random walks over the last `as_of_days` days."""
+    closes, markets, index = closes_of(symbols, 365 + 8 + as_of_days)
+    days = [date.fromordinal(day.toordinal()) for day in index[-as_of_days:]]
+    return roi_statistics(closes, markets, as_of_days=days, risk_free_rate=0.03)
+
+
+def plain_copy(postgres: Postgres, block: bytes) -> None:
+    statement = f"copy {TABLE} ({', '.join(ROI_STATISTICS.column_names)}) from stdin (format csv)"
+    with postgres.transaction() as connection, connection.cursor() as cursor, cursor.copy(statement) as copy:
+        copy.write(block)
+
+
+def works_of(postgres: Postgres, frame: pd.DataFrame) -> dict[str, tuple[bool, Callable[[], object]]]:
+    """By name: whether the table is empty before, and the work. Those on a full table follow one that fills it."""
+    block = csv_block(frame, ROI_STATISTICS.column_names)
+    days = pd.DatetimeIndex(frame["as_of_date"])
+    window = Window.of_days(days.min().date(), days.max().date())
+    changed = frame.assign(total_return_ratio=frame["total_return_ratio"] + 1e-6)
+    target = {"name": ROI_STATISTICS.name, "schema": ROI_STATISTICS.domain, "if_exists": "append", "index": False}
+    return {
+        "plain COPY": (True, lambda: plain_copy(postgres, block)),
+        "upsert, new rows": (True, lambda: postgres.upsert(ROI_STATISTICS, frame)),
+        "upsert, updates": (False, lambda: postgres.upsert(ROI_STATISTICS, changed)),
+        "replace, same days": (False, lambda: postgres.replace(ROI_STATISTICS, frame, window)),
+        "replace, new days": (True, lambda: postgres.replace(ROI_STATISTICS, frame, window)),
+        "pandas.to_sql": (True, lambda: frame.to_sql(con=postgres.engine, **target)),
+        "pandas.to_sql, multi": (
+            True,
+            lambda: frame.to_sql(con=postgres.engine, method="multi", chunksize=MULTI_ROWS, **target),
+        ),
+    }
+
+
+def measured(owner: str, works: dict[str, tuple[bool, Callable[[], object]]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each round; the first warms up. A checkpoint before each, so that none pays for another's pages."""
+    times: dict[str, list[float]] = {name: [] for name in works}
+    with psycopg.connect(owner, autocommit=True) as connection:
+        for _ in range(rounds + 1):
+            for name, (is_empty_before, work) in works.items():
+                if is_empty_before:
+                    connection.execute(f"truncate {TABLE}")
+                connection.execute("checkpoint")
+                times[name].append(seconds(work))
+    return {name: spent[1:] for name, spent in times.items()}
+
+
+def main(symbols: int = SYMBOLS, as_of_days: int = AS_OF_DAYS, rounds: int = ROUNDS) -> None:
+    frame = statistics_of(symbols, as_of_days)
+    with tempfile.TemporaryDirectory(prefix="ingestion-bench-", ignore_cleanup_errors=True) as folder:
+        settings = Settings.from_environment({"INGESTION_HOME": folder, "DATABASE_URL": ""})
+        with database(settings) as environment:
+            url = environment["DATABASE_URL"]
+            postgres = Postgres(url)
+            owner = url.replace("pipeline_worker@", "postgres@", 1)
+            times = measured(owner, works_of(postgres, frame), rounds)
+            postgres.close()
+    medians = {name: pd.Series(spent).median() for name, spent in times.items()}
+    limit = medians.pop("plain COPY")
+    print(f"{len(frame):,} rows of {len(ROI_STATISTICS.columns)} columns, medians of {rounds} rounds")
+    print(f"limit: plain COPY of the finished block {limit:6.2f} s  {len(frame) / limit:9,.0f} rows/s")
+    for name in ("pandas.to_sql", "pandas.to_sql, multi"):
+        print(f"peer: {name:<20} {medians[name]:6.2f} s  {len(frame) / medians[name]:9,.0f} rows/s")
+    peer = min(medians.pop("pandas.to_sql"), medians.pop("pandas.to_sql, multi"))
+    for name, spent in medians.items():
+        print(f"ours: {name:<20} {spent:6.2f} s  {len(frame) / spent:9,.0f} rows/s")
+        print(f"    of plain COPY          {share(limit / spent, COPY_TARGET)}")
+        print(f"    over pandas.to_sql     {faster(peer / spent, PANDAS_TARGET)}")
+    print(f"peak memory {peak_mb():,.0f} MB")
+
+
+if __name__ == "__main__":
+    main()
