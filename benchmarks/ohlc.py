@@ -89,9 +89,9 @@ def markets_of(symbols: int) -> pd.DataFrame:
 def ours(lake: Lake, symbols: int, days: int, *, is_stored: bool) -> None:
     listed = ibis.memtable(markets_of(symbols))
     for target, grain in TARGETS:
+        sessions = ibis.memtable(transforms.expected_sessions([CALENDAR], window_of(days), grain))
         for part in lake.chunks(PRICE_BARS, window_of(days)):
-            expected = ibis.memtable(transforms.expected_sessions([CALENDAR], part, grain))
-            built = transforms.ohlc(lake.read(PRICE_BARS, part), listed, expected, grain=grain).to_pyarrow()
+            built = transforms.ohlc(lake.read(PRICE_BARS, part), listed, sessions, grain=grain).to_pyarrow()
             if is_stored:
                 lake.replace(target, built, part)
 
@@ -103,9 +103,7 @@ def hand_written(lake: Lake, symbols: int, days: int, *, folder: str | None = No
         connection.execute("set TimeZone = 'UTC'; set enable_progress_bar = false")
         connection.register("markets", markets_of(symbols))
         for _, grain in TARGETS:
-            connection.register(
-                f"expected_{grain}", transforms.expected_sessions([CALENDAR], window_of(days), grain)
-            )
+            connection.register(f"expected_{grain}", transforms.expected_sessions([CALENDAR], window_of(days), grain))
             files = f"{lake.uri(PRICE_BARS)}/*/*.parquet"
             statement = PEER.format(grain=grain, files=files, seconds=transforms.GRAIN_SECONDS[grain])
             if folder is None:
@@ -142,7 +140,10 @@ def is_equal(lake: Lake, symbols: int, days: int) -> bool:
         own, peer = (rows.to_pandas().sort_values(list(target.key)) for rows in (stored, answers[grain]))
         columns = list(target.column_names)
         pd.testing.assert_frame_equal(
-            own[columns].reset_index(drop=True), peer[columns].reset_index(drop=True), check_dtype=False, check_exact=True
+            own[columns].reset_index(drop=True),
+            peer[columns].reset_index(drop=True),
+            check_dtype=False,
+            check_exact=True,
         )
     return True
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table as RichTable
 
 from ingestion_pipeline.core.clock import utc_now
@@ -111,7 +112,7 @@ def check() -> None:
     results = checkup(_settings())
     for result in results:
         mark = "[green]ok[/]  " if result.ok else "[red]FAIL[/]"
-        out.print(f"{mark}  {result.part:<9} {result.text}")
+        out.print(f"{mark}  {result.part:<9} {escape(result.text)}")
     raise typer.Exit(0 if all(result.ok for result in results) else UNREACHABLE)
 
 

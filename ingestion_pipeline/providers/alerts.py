@@ -41,7 +41,6 @@ def send_alert(settings: Settings, alert: Alert) -> bool:
     return True
 
 
-@stamina.retry(on=httpx.HTTPError, attempts=3, wait_initial=0.2, wait_max=2.0)
 def _post(url: str, alert: Alert) -> None:
     body = {
         "severity": alert.severity,
@@ -49,7 +48,10 @@ def _post(url: str, alert: Alert) -> None:
         "context": dict(alert.context),
         "at": utc_now().isoformat(),
     }
-    httpx.post(url, json=body, timeout=TIMEOUT_SECONDS).raise_for_status()
+    # a block, not a decorated function: stamina logs the arguments of those, and the URL may hold a key
+    for attempt in stamina.retry_context(on=httpx.HTTPError, attempts=3, wait_initial=0.2, wait_max=2.0):
+        with attempt:
+            httpx.post(url, json=body, timeout=TIMEOUT_SECONDS).raise_for_status()
 
 
 _LEVELS: Mapping[Severity, int] = {"info": 20, "warning": 30, "error": 40, "critical": 50}

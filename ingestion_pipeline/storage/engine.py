@@ -6,8 +6,8 @@ Expressions are the same on every engine; only this module and storage/lake.py k
 import fcntl
 import shutil
 import weakref
-from contextlib import suppress
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 QUERIES = PROJECT_ROOT / "sql" / "queries"
 CONNECT_TIMEOUT_SECONDS = 5
+ROWS_PER_BLOCK = 10_000
 
 
 def normalised_url(url: str, *, driver: str, database: str | None = None) -> str:
@@ -157,18 +158,23 @@ def _bounds(table: Table, window: Window) -> tuple[date, date]:
 def _copy(connection: psycopg.Connection[Any], target: str, columns: Sequence[str], frame: "pd.DataFrame") -> None:
     statement = f"copy {target} ({', '.join(columns)}) from stdin (format csv)"
     with connection.cursor() as cursor, cursor.copy(statement) as copy:
-        copy.write(csv_block(frame, columns))
+        for block in csv_blocks(frame, columns):
+            copy.write(block)
 
 
-def csv_block(frame: "pd.DataFrame", columns: Sequence[str]) -> bytes:
-    """The rows as CSV for COPY: NULL is empty, text is quoted, NaN and NaT are NULL."""
+def csv_blocks(frame: "pd.DataFrame", columns: Sequence[str]) -> Iterator[bytes]:
+    """The rows as CSV for COPY: NULL is empty, text is quoted, NaN and NaT are NULL.
+
+    In blocks: the server reads one while the next is made, and memory does not grow with the rows.
+    """
     import pyarrow as pa
     from pyarrow import csv
 
     table = pa.Table.from_pandas(frame[list(columns)], preserve_index=False)
-    buffer = io.BytesIO()
-    csv.write_csv(table, buffer, csv.WriteOptions(include_header=False))
-    return buffer.getvalue()
+    for batch in table.to_batches(max_chunksize=ROWS_PER_BLOCK):
+        buffer = io.BytesIO()
+        csv.write_csv(batch, buffer, csv.WriteOptions(include_header=False))
+        yield buffer.getvalue()
 
 
 def first_line(error: Exception) -> str:

@@ -43,6 +43,13 @@ def test_days_are_those_that_hold_an_instant_of_the_window(window: Window) -> No
     assert touched == window.days()
 
 
+@given(INSTANTS)
+def test_an_empty_window_touches_no_day(instant: datetime) -> None:
+    """Whatever the time of day; it has no parts either."""
+    window = Window(instant, instant)
+    assert ([], []) == (window.days(), list(window.split(days=1)))
+
+
 @given(DATES, st.integers(0, 400))
 def test_of_days_holds_the_first_and_the_last_day(first: date, count: int) -> None:
     """Whole days in, the same days out."""

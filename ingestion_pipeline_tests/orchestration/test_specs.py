@@ -1,14 +1,17 @@
 """A table's declaration becomes an asset; nothing about it is written twice."""
 
+import logging
 from datetime import timedelta
 
 import dagster as dg
 import pytest
 import structlog
+import yaml
 
 from ingestion_pipeline.core.tables import Column, Freshness, Table
 from ingestion_pipeline.orchestration.partitions import DAILY
 from ingestion_pipeline.orchestration.specs import freshness_policy, lookback, table_asset, table_metadata
+from ingestion_pipeline.settings import PROJECT_ROOT
 
 TOYS = Table(
     domain="toy",
@@ -125,3 +128,23 @@ def test_log_lines_outside_partitions_have_none(instance: dg.DagsterInstance) ->
     run = dg.materialize([parts], instance=instance)
     (found,) = run.asset_materializations_for_node("toy__parts")
     assert {"run_id": run.run_id, "asset": "toy/parts", "partition": None} == found.metadata["bound"].value
+
+
+def test_log_lines_of_a_run_are_in_its_event_log() -> None:
+    """As dagster.yaml asks: with run, asset, partition and market, readable in the UI."""
+    log = structlog.get_logger("ingestion_pipeline.toys")
+
+    @table_asset(TOYS)
+    def toys(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        log.warning("rows rejected", market="BTC-USD", rows=3, api_key="geheim42")
+        return dg.MaterializeResult()
+
+    python_logs = yaml.safe_load((PROJECT_ROOT / "dagster.yaml").read_text())["python_logs"]
+    with dg.DagsterInstance.ephemeral(settings={"python_logs": python_logs}) as instance:
+        run = dg.materialize([toys], partition_key="2025-03-01", instance=instance)
+        entries = [record.event_log_entry for record in instance.get_records_for_run(run.run_id).records]
+    (line,) = [entry for entry in entries if "rows rejected" in entry.user_message]
+    assert ("toy__toys", logging.WARNING) == (line.step_key, line.level)
+    for fact in (run.run_id, "toy/toys", "2025-03-01", "BTC-USD"):
+        assert fact in line.user_message
+    assert "geheim42" not in line.user_message

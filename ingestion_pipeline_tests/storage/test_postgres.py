@@ -304,6 +304,26 @@ def test_days_and_instants_are_utc_whatever_the_servers_time_zone(
     assert UTC == seen["written_at"].dt.tz
 
 
+def test_every_session_is_in_utc(postgres: Postgres, notes: psycopg.Connection[Any]) -> None:
+    """What a statement casts or truncates, it does in UTC."""
+    notes.execute(f"alter database {notes.info.dbname} set timezone to 'Asia/Tokyo'")
+    there = Postgres(postgres.url)
+    with there.transaction() as connection:
+        seen = connection.execute("select timestamptz '2026-03-03 23:00:00+00' :: date").fetchone()
+    there.close()
+    assert (TUESDAY,) == seen
+
+
+def test_a_table_partitioned_by_date_is_read_and_replaced_by_whole_days(postgres: Postgres) -> None:
+    """A window that begins at noon touches the day; the lake does the same."""
+    noon = Window(midnight(TUESDAY) + timedelta(hours=12), midnight(TUESDAY) + timedelta(hours=13))
+    postgres.upsert(NOTES, frame({"note_id": 1, "day": MONDAY}, {"note_id": 2}, {"note_id": 3, "day": WEDNESDAY}))
+    read = postgres.rows(NOTES, noon)["note_id"].tolist()
+    postgres.replace(NOTES, frame(), noon)
+    left = postgres.rows(NOTES, Window.of_days(MONDAY, WEDNESDAY))["note_id"]
+    assert ([2], [1, 3]) == (read, sorted(left))
+
+
 def test_read_gives_the_rows_of_a_named_statement_as_dictionaries(postgres: Postgres) -> None:
     """With its parameters bound, never pasted."""
     hostile = "x'; drop table market.notes; --"

@@ -222,18 +222,19 @@ def _ohlc(
     last_finished = utc_now() - timedelta(seconds=transforms.GRAIN_SECONDS[grain])
     window, coverage, sample = partition_window(context), transforms.BarCoverage(), None
     known = ingest.known_markets(postgres)
-    listed = ibis.memtable(known[["symbol", "calendar"]])
+    expected = transforms.expected_sessions(known["calendar"], window, grain)
+    listed, sessions = ibis.memtable(known[["symbol", "calendar"]]), ibis.memtable(expected)
     for part in lake.chunks(source, window, unit_days=7 if grain == "week" else 1):
-        expected = transforms.expected_sessions(known["calendar"], part, grain)
-        bars = transforms.ohlc(lake.read(source, part), listed, ibis.memtable(expected), grain=grain).to_pyarrow()
+        bars = transforms.ohlc(lake.read(source, part), listed, sessions, grain=grain).to_pyarrow()
         lake.replace(target, bars, part)
         frame = bars.to_pandas().sort_values(["bar_start_at", "symbol"])
-        coverage += transforms.bar_coverage(frame, known, expected, until=last_finished)
+        own = expected[(expected["bucket_at"] >= part.start) & (expected["bucket_at"] < part.end)]
+        coverage += transforms.bar_coverage(frame, known, own, until=last_finished)
         sample = frame if len(frame) else sample
     extra: dict[str, Any] = {} if coverage.gap_ratio is None else {"gap_ratio": coverage.gap_ratio}
     if sample is not None:
         symbol = sample["symbol"].min()
-        extra["picture"] = picture(f"{symbol} close", sample.loc[sample["symbol"] == symbol, "close"].tolist())
+        extra["price_chart"] = picture(f"{symbol} close", sample.loc[sample["symbol"] == symbol, "close"].tolist())
     return materialized(context, target, counts=lake.row_counts(target, window), sample=sample, extra=extra)
 
 

@@ -1,6 +1,7 @@
 """What applications read: the latest snapshot and the recent daily bars of a market, through the cache.
 
-Keys are those of the seed: `market:<symbol>:latest`, `market:<symbol>:aggregates`. Ingestion deletes them by pattern.
+Keys are `market:<symbol>:latest` and `market:<symbol>:<days>d:aggregates`, what the seed's patterns match; ingestion
+deletes them by these patterns.
 """
 
 from datetime import timedelta
@@ -37,7 +38,7 @@ def daily_bars(cache: Cache, lake: Lake, symbol: str, *, days: int, ttl_seconds:
         frame = rows.filter(rows.symbol == symbol).order_by("day").execute()
         return [
             {
-                "day": str(row.day),
+                "day": str(row.day.date()),
                 "open": row.open,
                 "high": row.high,
                 "low": row.low,
@@ -48,5 +49,6 @@ def daily_bars(cache: Cache, lake: Lake, symbol: str, *, days: int, ttl_seconds:
             for row in frame.itertuples()
         ]
 
-    bars: list[dict[str, Any]] = cached(cache, f"market:{symbol}:aggregates", ttl_seconds=ttl_seconds, load=load)
+    key = f"market:{symbol}:{days}d:aggregates"
+    bars: list[dict[str, Any]] = cached(cache, key, ttl_seconds=ttl_seconds, load=load)
     return bars

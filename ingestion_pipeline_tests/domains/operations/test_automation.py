@@ -7,15 +7,19 @@ from datetime import date
 from typing import Any
 
 import dagster as dg
+import pandas as pd
 import pytest
 import stamina
 from dagster._core.definitions.freshness import FreshnessState, FreshnessStateChange
+from dagster._core.definitions.reconstruct import ReconstructableRepository
 from pytest_httpserver import HTTPServer
 
 from ingestion_pipeline.core.clock import utc_now
+from ingestion_pipeline.core.logs import configure_logging
 from ingestion_pipeline.definitions import defs
 from ingestion_pipeline.domains.market.tables import OHLC_WEEKLY, TABLES
 from ingestion_pipeline.domains.operations.automation import operations_freshness_sensor, operations_run_failure_sensor
+from ingestion_pipeline.settings import PROJECT_ROOT
 from ingestion_pipeline_tests.command import free_port, log_lines
 from ingestion_pipeline_tests.pipeline import Pipeline
 
@@ -110,6 +114,7 @@ def test_a_receiver_that_is_down_breaks_nothing_and_its_address_is_not_logged(
     fresh_instance: dg.DagsterInstance, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """The failure is in the log all the same; the address may hold a key."""
+    configure_logging("debug", style="json")  # to the standard error of this test, as a process would write
     operations_run_failure_sensor(failed_run(fresh_instance))
     written = capfd.readouterr()
     lines = [line for line in log_lines(written.err) if line["logger"] == "ingestion_pipeline.providers.alerts"]
@@ -195,21 +200,29 @@ def test_the_first_sight_of_a_healthy_pipeline_is_silent(
     assert [] == receiver.alerts
 
 
-def test_upkeep_tidies_every_lake_table(pipeline: Pipeline) -> None:
+def upkeep(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> dg.JobExecutionResult:
+    """A run of the job as Dagster's launcher starts one: from the code location, with its own resources."""
+    monkeypatch.setenv("INGESTION_HOME", str(pipeline.settings.ingestion_home))
+    repository = ReconstructableRepository.for_module("ingestion_pipeline.definitions", "defs", str(PROJECT_ROOT))
+    job = repository.get_reconstructable_job("operations_upkeep_job")
+    return dg.execute_job(job, instance=pipeline.instance)
+
+
+def test_upkeep_tidies_every_lake_table(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each has a checkpoint afterwards, and the same rows."""
     monday = date(2026, 3, 2)
     pipeline.run("market_daily_job", monday)
     pipeline.run("market_weekly_job", monday)
     lake_tables = [table for table in TABLES if table.store == "lake"]
-    before = {table.name: pipeline.rows(table).to_dict() for table in lake_tables}
-    assert pipeline.run("operations_upkeep_job").success
+    before = {table.name: pipeline.rows(table) for table in lake_tables}
     assert OHLC_WEEKLY in lake_tables
+    assert upkeep(pipeline, monkeypatch).success
     for table in lake_tables:
         checkpoints = list((pipeline.settings.ingestion_home / "lake" / table.path / "_delta_log").glob("*checkpoint*"))
         assert checkpoints, table.path
-        assert before[table.name] == pipeline.rows(table).to_dict()
+        pd.testing.assert_frame_equal(before[table.name], pipeline.rows(table))
 
 
-def test_upkeep_of_an_empty_lake_succeeds(pipeline: Pipeline) -> None:
+def test_upkeep_of_an_empty_lake_succeeds(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first night of an installation that has built nothing."""
-    assert pipeline.run("operations_upkeep_job").success
+    assert upkeep(pipeline, monkeypatch).success
