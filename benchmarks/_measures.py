@@ -1,7 +1,7 @@
 """What every benchmark measures with: medians of rounds taken in turns, peaks of memory, one line per verdict.
 
-Belongs here: measuring and its words. Does not belong here: what is measured; and no module whose name starts with `_` is
-a benchmark.
+Belongs here: measuring and its words. Does not belong here: what is measured. A module whose name starts with `_` is no
+benchmark.
 """
 
 import resource
@@ -24,9 +24,9 @@ def seconds(work: Callable[[], object]) -> float:
 def medians(
     works: Mapping[str, Callable[[], object]], *, rounds: int, before: Callable[[], object] | None = None
 ) -> dict[str, float]:
-    """Median seconds of each work. They run in turns, so that a busy moment of the machine falls on all; the first warms up.
+    """Median seconds of each work; they run in turns, so that a busy moment of the machine falls on all.
 
-    `before` runs, unmeasured, ahead of every single work.
+    The first round warms up and does not count. `before` runs, unmeasured, ahead of every single work.
     """
     times: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(rounds + 1):

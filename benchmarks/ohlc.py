@@ -1,7 +1,7 @@
 """Hourly and daily OHLC from 20 million one-minute bars of 2,000 symbols, beside hand-written DuckDB SQL and pandas.
 
-Ours is what the assets do without Dagster: parts of the days, `transforms.ohlc` through Ibis on DuckDB, one Delta commit a
-part. The peer is one statement a grain over the same Parquet files, with the same columns, as Arrow ("compute") and
+Ours is what the assets do, without Dagster: the days in parts, `transforms.ohlc` through Ibis on DuckDB, a Delta commit
+a part. The peer is one statement a grain over the same Parquet files, with the same columns, as Arrow ("compute") and
 written to Parquet folders by day ("stored"); daily from the bars, not from the hours, because bars longer than an
 hour count too. pandas does one day, which is scaled to all. Peaks of memory: each in a process of its own.
 """

@@ -5,23 +5,21 @@ symbol its closes by day, its returns once, then per window the nine ratios that
 drawdown); for a sample of symbols, scaled to all. All run in this process, in turns.
 """
 
-import resource
-import statistics
-import sys
-import time
 import warnings
 from collections.abc import Callable
 from datetime import date
 from functools import partial
+from importlib.util import find_spec
 
 import empyrical
 import numpy as np
 import pandas as pd
 
+from benchmarks._measures import faster, medians, peak_mb, seconds
 from ingestion_pipeline.domains.market.statistics import roi_statistics
 
 SYMBOLS, DAYS, WINDOWS = 2_000, 373, (7, 30, 90, 365)
-SAMPLE, ROUNDS = 30, 5
+SAMPLE, ROUNDS, YEARS = 30, 5, 20
 PERIODS, RISK_FREE_RATE = 365, 0.03
 DAILY_RISK_FREE = (1 + RISK_FREE_RATE) ** (1 / PERIODS) - 1
 
@@ -74,17 +72,6 @@ def with_quantstats(returns: pd.Series) -> list[float]:
     ]
 
 
-def seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
-def peak_mb() -> float:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e6 if sys.platform == "darwin" else peak / 1e3
-
-
 def loop(function: Callable[[pd.Series], list[float]], closes: pd.DataFrame, as_of: pd.Timestamp) -> pd.DataFrame:
     """One row of nine ratios per symbol and window."""
     rows = []
@@ -96,10 +83,10 @@ def loop(function: Callable[[pd.Series], list[float]], closes: pd.DataFrame, as_
     return pd.DataFrame(rows)
 
 
-def main() -> None:
+def main(symbols: int = SYMBOLS, sample_size: int = SAMPLE, rounds: int = ROUNDS, years: int = YEARS) -> None:
     warnings.simplefilter("ignore")
-    closes, markets, index = closes_of(SYMBOLS, DAYS)
-    sample = closes.iloc[: SAMPLE * DAYS]
+    closes, markets, index = closes_of(symbols, DAYS)
+    sample = closes.iloc[: sample_size * DAYS]
     as_of = index[-1]
     before_mb = peak_mb()
 
@@ -109,31 +96,28 @@ def main() -> None:
     ours()
     own_peak_mb = peak_mb()
     peers = {"quantstats": (with_quantstats, 100), "empyrical": (with_empyrical, 80)}
+    if find_spec("quantstats") is None:
+        print("without quantstats: `make install-bench` installs it")
+        del peers["quantstats"]
     works: dict[str, Callable[[], object]] = {"ours": ours}
     works |= {name: partial(loop, function, sample, as_of) for name, (function, _) in peers.items()}
-    times: dict[str, list[float]] = {name: [] for name in works}
-    for name in [*works] * (ROUNDS + 1):
-        times[name].append(seconds(works[name]))
-    medians = {name: statistics.median(spent[1:]) for name, spent in times.items()}  # the first round warms up
-
-    own = medians["ours"]
-    print(f"{SYMBOLS:,} symbols x 365 days, windows {WINDOWS}, medians of {ROUNDS} rounds")
-    print(f"peers: a loop per symbol and window over {SAMPLE} symbols, scaled to {SYMBOLS:,}")
+    times = medians(works, rounds=rounds)
+    own = times["ours"]
+    print(f"{symbols:,} symbols x 365 days, windows {WINDOWS}, medians of {rounds} rounds")
+    print(f"peers: a loop per symbol and window over {sample_size} symbols, scaled to {symbols:,}")
     for name, (_, target) in peers.items():
-        peer = medians[name] * SYMBOLS / SAMPLE
-        verdict = "met" if peer / own >= target else "MISSED"
-        ratio = f"ratio {peer / own:4.0f} x  target {target} x  {verdict}"
-        print(f"ours {own * 1e3:6.1f} ms  {name:<10} {peer:6.2f} s  {ratio}")
+        peer = times[name] * symbols / sample_size
+        print(f"ours {own * 1e3:6.1f} ms  {name:<10} {peer:6.2f} s  {faster(peer / own, target)}")
     print(f"peak memory {own_peak_mb:,.0f} MB, of which {before_mb:,.0f} MB before our call (inputs, libraries)")
-    backfill()
+    backfill(years)
 
 
-def backfill() -> None:
-    """Twenty years of nine symbols, every day, in one call: an absolute figure, without a peer."""
-    closes, markets, index = closes_of(9, 7_300 + 372)
+def backfill(years: int) -> None:
+    """Years of nine symbols, every day, in one call: an absolute figure, without a peer."""
+    closes, markets, index = closes_of(9, years * 365 + 372)
     days = [date.fromordinal(day.toordinal()) for day in index[372:]]
     spent = seconds(lambda: roi_statistics(closes, markets, as_of_days=days, risk_free_rate=RISK_FREE_RATE))
-    print(f"backfill of 7,300 days x 9 symbols x {len(WINDOWS)} windows: {spent:.2f} s   target below 60 s")
+    print(f"backfill of {len(days):,} days x 9 symbols x {len(WINDOWS)} windows: {spent:.2f} s   target below 60 s")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """100,000 rows of market/roi_statistics into PostgreSQL, beside a plain COPY of the same CSV block and `pandas.to_sql`.
 
-Everybody writes into the same keyed table, in an embedded server of its own. Ours begins with the frame, as the assets do;
-the plain COPY is given the finished block and an empty table, and cannot update. `pandas.to_sql` appends to an empty table with its
-default method; `method="multi"` is six times slower here.
+All write into one keyed table of an embedded server. Ours begins with the frame, as the assets do; the plain COPY is
+given the finished block and an empty table, and cannot update. `pandas.to_sql` appends to an empty table with its
+default method; with `method="multi"` it takes six times as long here.
 """
 
 import tempfile
@@ -14,6 +14,7 @@ import psycopg
 
 from benchmarks._measures import faster, peak_mb, seconds, share
 from benchmarks.roi_statistics import closes_of
+from ingestion_pipeline.core.logs import configure_logging
 from ingestion_pipeline.core.windows import Window
 from ingestion_pipeline.domains.market.statistics import roi_statistics
 from ingestion_pipeline.domains.market.tables import ROI_STATISTICS
@@ -70,6 +71,7 @@ def measured(owner: str, works: dict[str, tuple[bool, Callable[[], object]]], ro
 
 
 def main(symbols: int = SYMBOLS, as_of_days: int = AS_OF_DAYS, rounds: int = ROUNDS) -> None:
+    configure_logging("warning")
     frame = statistics_of(symbols, as_of_days)
     with tempfile.TemporaryDirectory(prefix="ingestion-bench-", ignore_cleanup_errors=True) as folder:
         settings = Settings.from_environment({"INGESTION_HOME": folder, "DATABASE_URL": ""})

@@ -96,10 +96,10 @@ def run_backfill(window: Window, *, again: bool, days_per_run: int, console: Con
         def run(name: str, days: Window, *, again: bool) -> bool:
             task = progress.add_task(name, total=len(days.days()))
 
-            def advance(first: date, last: date, _: bool) -> None:  # noqa: FBT001
+            def advance(first: date, last: date, was_built: bool) -> None:  # noqa: FBT001
                 progress.advance(task, (last - first).days + 1)
                 if not console.is_terminal:
-                    console.print(f"{name}: {first} to {last} built")
+                    console.print(f"{name}: {first} to {last} built{' before' if was_built else ''}")
 
             return backfill(
                 defs.resolve_job_def(name),

@@ -30,6 +30,21 @@ def run(*arguments: str, home: Path, **over: str) -> subprocess.CompletedProcess
     )
 
 
+def killed(*arguments: str, home: Path, when: Callable[[str], object], **over: str) -> None:
+    """Runs `ingestion-pipeline` and kills it (-9) as soon as `when`, given what it has printed, is true."""
+    printed = home / "printed.txt"
+    with printed.open("wb") as output:
+        process = subprocess.Popen(
+            [*COMMAND, *arguments], env=environment(home, **over), stdout=output, stderr=subprocess.STDOUT
+        )
+        try:
+            eventually(lambda: when(printed.read_text()) or process.poll() is not None, explain=printed.read_text)
+            assert process.poll() is None, printed.read_text()
+        finally:
+            process.kill()
+            process.wait()
+
+
 def eventually(claim: Callable[[], Any], *, seconds: float = SECONDS, explain: Callable[[], object] = str) -> Any:
     """The first true answer of `claim`."""
     deadline = time.monotonic() + seconds

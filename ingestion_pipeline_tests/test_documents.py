@@ -1,0 +1,338 @@
+"""The documents are true: their commands run, their links lead somewhere, their tables say what the code says.
+
+A fenced block marked `sh` or `sql` is executed, in the order of its document, on one small pipeline of this module's own. A
+block marked `sh no-run` is not, and NOT_RUN says why. After a change of Settings:
+`python -m ingestion_pipeline_tests.test_documents` writes the table of docs/settings.md.
+"""
+
+import os
+import re
+import shlex
+import struct
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import typer.main
+
+from ingestion_pipeline.cli import app
+from ingestion_pipeline.domains.market.tables import TABLES
+from ingestion_pipeline.settings import PROJECT_ROOT, Settings, variables
+from ingestion_pipeline.storage import embedded
+from ingestion_pipeline_tests.command import run
+
+TOP = [PROJECT_ROOT / f"{name}.md" for name in ("README", "RUNBOOK", "CONTRIBUTING", "CHANGELOG")]
+DOCUMENTS = [*TOP, *sorted((PROJECT_ROOT / "docs").rglob("*.md"))]
+PICTURES = sorted((PROJECT_ROOT / "docs" / "pictures").glob("*"))
+SETTINGS_PAGE = PROJECT_ROOT / "docs" / "settings.md"
+MOST_PICTURE_BYTES = 300_000
+DEMO_DAYS = "14"
+RUNBOOK_SHELL = "A shell for looking"
+
+# By its first line: why a block is not executed here.
+NOT_RUN = {
+    "make demo    # .venv, pinned packages, embedded PostgreSQL, 693 days of mock bars through every asset; "
+    "ends by itself": "installs packages; .ci/run runs both commands in a clone",
+    "make up      # PostgreSQL, code location, webserver, daemon; schedules and sensors on; Ctrl-C stops all of it": (
+        "runs until it is stopped; flows/test_up.py does that"
+    ),
+    "INGESTION_HOME=.data/mine .venv/bin/ingestion-pipeline demo --provider file --path ~/bars": (
+        "the reader's own files; flows/test_real_bars.py reads files"
+    ),
+    'eval "$(.venv/bin/ingestion-pipeline env)"   # starts the embedded PostgreSQL to stay and exports its address': (
+        "dagster dev runs until it is stopped"
+    ),
+    ".venv/bin/ingestion-pipeline stop && rm -rf .data    # the data only": "removes the checkout's own data",
+    "make test      # makes .venv, installs what the lock files pin, runs every test": "would run itself",
+    "git clone <repository> /opt/ingestion-pipeline && cd /opt/ingestion-pipeline": "needs the repository's address",
+    "DATABASE_URL=postgresql://admin:secret@db:5432/pipeline WORKER_PASSWORD=… DAGSTER_PASSWORD=… \\": (
+        "needs a server of the reader's own; storage/test_database.py does the same"
+    ),
+    "DATABASE_URL=postgresql://pipeline_worker:…@db:5432/pipeline": "two lines of an environment, not a command",
+    'for name in POSTGRES WORKER DAGSTER; do echo "${name}_PASSWORD=$(openssl rand -hex 24)"; done >> .env': (
+        "needs a container engine"
+    ),
+}
+
+# A value that a reader may copy; `from_environment` accepts each.
+EXAMPLES = {
+    "DATABASE_URL": "postgresql://pipeline_worker:secret@db:5432/pipeline",
+    "DAGSTER_PG_URL": "postgresql://dagster:secret@db:5432/pipeline_dagster",
+    "WORKER_PASSWORD": "3f9c0d…",
+    "DAGSTER_PASSWORD": "a71be2…",
+    "REDIS_URL": "redis://cache:6379/0",
+    "INGESTION_HOME": "/srv/ingestion",
+    "LAKE_URL": "s3://bucket/lake",
+    "COMPUTE_ENGINE": "duckdb",
+    "COMPUTE_MEMORY_LIMIT": "512MB",
+    "INGESTION_PROVIDER": "file",
+    "INGESTION_MARKETS": "BTC-USD,AAPL",
+    "INGESTION_CRON_EXPRESSION": "*/5 * * * *",
+    "INGESTION_LOOKBACK_DAYS": "90",
+    "INGESTION_FIRST_DAY": "2020-01-06",
+    "INGESTION_FILE_PATH": "/srv/bars",
+    "RISK_FREE_RATE": "0.035",
+    "PROVIDER_TIMEOUT_SECONDS": "30",
+    "COINGECKO_URL": "https://proxy.example/coingecko",
+    "COINGECKO_API_KEY": "CG-…",
+    "BINANCE_URL": "https://proxy.example/binance",
+    "CACHE_TTL_SECONDS": "60",
+    "ALERT_WEBHOOK_URL": "https://alerts.example/hook",
+    "ALERT_MIN_SEVERITY": "error",
+    "LOG_LEVEL": "debug",
+    "LOG_FORMAT": "json",
+    "CRON_SECRET": "9d2e41…",
+    "CODE_LOCATION_HOST": "0.0.0.0",
+    "CODE_LOCATION_PORT": "4300",
+    "WEBSERVER_HOST": "0.0.0.0",
+    "WEBSERVER_PORT": "8080",
+}
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block: its document, the heading above it, its marks (`sh no-run`), its text."""
+
+    document: Path
+    heading: str
+    marks: tuple[str, ...]
+    text: str
+
+    @property
+    def first_line(self) -> str:
+        return self.text.splitlines()[0]
+
+    @property
+    def is_run(self) -> bool:
+        return self.marks[:1] in {("sh",), ("bash",), ("sql",)} and "no-run" not in self.marks
+
+
+def blocks(document: Path) -> list[Block]:
+    found, heading, opened, lines = [], "", None, []
+    for line in document.read_text().splitlines():
+        fence = re.fullmatch(r"\s*```(.*)", line)
+        if fence and opened is None:
+            opened, lines = tuple(fence[1].split()), []
+        elif fence:
+            indent = min((len(it) - len(it.lstrip()) for it in lines if it.strip()), default=0)
+            found.append(Block(document, heading, opened, "\n".join(it[indent:] for it in lines)))
+            opened = None
+        elif opened is not None:
+            lines.append(line)
+        elif line.startswith("#"):
+            heading = line.lstrip("# ")
+    assert opened is None, f"{document}: a fence is not closed"
+    return found
+
+
+BLOCKS = [block for document in DOCUMENTS for block in blocks(document)]
+RUN = [block for block in BLOCKS if block.is_run]
+
+
+def name(block: Block) -> str:
+    return f"{block.document.name}:{block.heading}:{' '.join(block.first_line.split()[:3])}"
+
+
+@pytest.fixture(scope="module")
+def shell() -> Iterator[dict[str, str]]:
+    """The environment of a reader's terminal in the checkout, after a short demo; the embedded server runs meanwhile."""
+    with tempfile.TemporaryDirectory(prefix="ingestion-documents-", ignore_cleanup_errors=True) as folder:
+        home = Path(folder) / "home"
+        done = run("demo", "--days", DEMO_DAYS, home=home)
+        assert done.returncode == 0, done.stdout + done.stderr
+        kept = {it: os.environ[it] for it in ("PATH", "LANG", "LC_ALL") if it in os.environ}
+        environment = {**kept, "HOME": folder, "INGESTION_HOME": str(home), "LOG_FORMAT": "json"}
+        server = embedded.start(home / "postgres")
+        with psycopg.connect(server.url(database="postgres")):  # or the last command of a block would stop the server
+            yield environment
+        embedded.stop_when_unused(home / "postgres")
+
+
+def script(block: Block) -> str:
+    """What bash executes: the block; in the runbook after the block that opens its shell."""
+    text = block.text
+    if block.marks[0] == "sql":
+        text = f"psql --set ON_ERROR_STOP=1 --command {shlex.quote(text)}"
+    if block.document.name == "RUNBOOK.md" and block.heading != RUNBOOK_SHELL:
+        opening = next(it.text for it in RUN if it.heading == RUNBOOK_SHELL)
+        text = f"{opening}\n{text}"
+    return f"set -euo pipefail\n{text}"
+
+
+@pytest.mark.parametrize("block", RUN, ids=name)
+def test_a_command_in_a_document_works(block: Block, shell: dict[str, str]) -> None:
+    """Copied into a terminal in the checkout, it ends well and says nothing of an error."""
+    done = subprocess.run(
+        ["bash", "-c", script(block)], cwd=PROJECT_ROOT, env=shell, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    assert "Traceback" not in done.stderr
+
+
+def test_a_command_that_does_not_work_is_noticed(shell: dict[str, str]) -> None:
+    """The test above can fail, in the middle of a block and in SQL."""
+    for marks, text in ((("sh",), "false\ntrue"), (("sql",), "select nothing from nowhere")):
+        block = Block(PROJECT_ROOT / "RUNBOOK.md", "", marks, text)
+        with pytest.raises(AssertionError):
+            test_a_command_in_a_document_works(block, shell)
+
+
+def test_every_block_that_is_not_run_has_a_reason() -> None:
+    """And every reason has a block."""
+    assert sorted(NOT_RUN) == sorted(block.first_line for block in BLOCKS if "no-run" in block.marks)
+    assert {"sh", "sql", "text", "ini"} >= {block.marks[0] for block in BLOCKS}
+
+
+def anchor(heading: str) -> str:
+    """As the usual renderers make it."""
+    return re.sub(r"[^\w\- ]", "", heading.replace("`", "").lower()).replace(" ", "-")
+
+
+def prose(document: Path) -> str:
+    """The text without fenced blocks."""
+    return re.sub(r"^\s*```.*?^\s*```", "", document.read_text(), flags=re.MULTILINE | re.DOTALL)
+
+
+def links(document: Path) -> list[str]:
+    return re.findall(r"\]\(([^)\s]+)\)", prose(document))
+
+
+def anchors(document: Path) -> set[str]:
+    return {anchor(heading) for heading in re.findall(r"^#+ +(.*)$", prose(document), flags=re.MULTILINE)}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(PROJECT_ROOT)))
+def test_links_lead_somewhere(document: Path) -> None:
+    """To a file of the repository, and where they name a heading, to that heading."""
+    broken = []
+    for link in links(document):
+        path, _, heading = link.partition("#")
+        target = (document.parent / path).resolve() if path else document
+        if not link.startswith("https://") and (
+            not target.exists() or (heading and heading not in anchors(target)) or PROJECT_ROOT not in target.parents
+        ):
+            broken.append(link)
+    assert [] == broken
+
+
+def test_every_document_can_be_reached_from_the_readme() -> None:
+    """A page that nobody finds is not read."""
+    reached, waiting = set(), [PROJECT_ROOT / "README.md"]
+    while waiting:
+        document = waiting.pop()
+        reached.add(document)
+        found = {(document.parent / link.partition("#")[0]).resolve() for link in links(document) if "://" not in link}
+        found |= {folder / "README.md" for folder in found if folder.is_dir()}
+        waiting += [path for path in found if path.suffix == ".md" and path.is_file() and path not in reached]
+    assert [] == [str(path) for path in DOCUMENTS if path not in reached]
+
+
+@pytest.mark.parametrize("picture", PICTURES, ids=lambda path: path.name)
+def test_pictures_are_shown_and_small(picture: Path) -> None:
+    """A PNG that some document shows, large enough to read and small enough to load."""
+    content = picture.read_bytes()
+    assert content.startswith(b"\x89PNG\r\n\x1a\n")
+    width, height = struct.unpack(">II", content[16:24])
+    assert min(width, height) >= 400
+    assert len(content) < MOST_PICTURE_BYTES
+    shown = {(document.parent / link).resolve() for document in DOCUMENTS for link in links(document)}
+    assert picture in shown
+
+
+def test_make_targets_that_are_named_exist() -> None:
+    """In every document."""
+    targets = set(re.findall(r"^([a-z][a-z-]*):", (PROJECT_ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    named = {
+        it
+        for document in DOCUMENTS
+        for code in (*re.findall(r"`([^`\n]+)`", document.read_text()), *(block.text for block in blocks(document)))
+        for it in re.findall(r"(?:^|[\s&;])make ([a-z][a-z-]*)", code)
+    }
+    assert {"demo", "test", "up"} <= named
+    assert named <= targets
+
+
+def test_the_readme_lists_the_commands_and_their_options() -> None:
+    """All that there are and no other."""
+    readme = (PROJECT_ROOT / "README.md").read_text()
+    rows = " ".join(re.findall(r"^\| (`ingestion-pipeline .*?) \|", readme, flags=re.MULTILINE))
+    listed = dict(re.findall(r"`ingestion-pipeline ([a-z]+)([^`]*)`", rows))
+    commands: dict[str, Any] = typer.main.get_command(app).commands
+    assert sorted(commands) == sorted(listed)
+    for command, said in listed.items():
+        options = {option for it in commands[command].params for option in it.opts if option.startswith("--")}
+        assert options == set(re.findall(r"--[a-z-]+", said)), command
+
+
+def test_the_readme_lists_the_tables() -> None:
+    """Key, store and partitions of each, and when it is stale."""
+    readme = (PROJECT_ROOT / "README.md").read_text()
+    rows = re.findall(r"^\| `(market/\w+)` \| .* \| (.+) \| (.+) \| (\d+) h, (\d+) h \|$", readme, flags=re.MULTILINE)
+    stores = {"postgres": "PostgreSQL", "lake": "lake"}
+    partitions = {"none": "none", "daily": "UTC day", "weekly": "week"}
+    expected = [
+        (
+            table.path,
+            stores[table.store],
+            partitions[table.partitioning],
+            *(str(int(it.total_seconds()) // 3600) for it in (table.freshness.warn_after, table.freshness.fail_after)),
+        )
+        for table in TABLES
+        if table.freshness
+    ]
+    assert sorted(expected) == sorted(rows)
+
+
+def test_the_runbook_names_alerts_and_settings_as_they_are() -> None:
+    """Every word in capitals with an underscore is a setting, of ours or of a store's own, or a constant of a library."""
+    others = {"DAGSTER_HOME", "PGDATABASE", "GOOGLE_SERVICE_ACCOUNT", "AZURE_STORAGE_ACCOUNT_NAME", "TABLE", "VERSION"}
+    others |= {"AZURE_STORAGE_ACCOUNT_KEY", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"}
+    others |= {"AWS_ENDPOINT_URL", "POSTGRES_PASSWORD", "EXAMPLES"}
+    for document in (PROJECT_ROOT / "README.md", PROJECT_ROOT / "RUNBOOK.md", PROJECT_ROOT / "docs" / "deployment.md"):
+        words = set(re.findall(r"`([A-Z]+(?:_[A-Z]+)+)(?:=[^`]*)?`", document.read_text()))
+        assert words <= {*variables(), *others}
+
+
+def test_no_document_names_a_package_index() -> None:
+    """Where packages come from is the installer's own setting."""
+    hosts = re.compile(r"pypi\.|pythonhosted|--index-url|--extra-index|conda\.anaconda|docker\.io|ghcr\.io|quay\.io", re.IGNORECASE)
+    assert [] == [str(path) for path in DOCUMENTS if hosts.search(path.read_text())]
+
+
+def settings_table() -> str:
+    """The table of docs/settings.md."""
+    rows = ["| variable | default | meaning | example |", "|---|---|---|---|"]
+    for variable, meaning in variables().items():
+        default = Settings.model_fields[variable.lower()].default
+        rows.append(f"| `{variable}` | {code(default)} | {meaning} | `{EXAMPLES[variable]}` |")
+    return "\n".join(rows)
+
+
+def code(default: object) -> str:
+    if default is None or default == "":
+        return "unset"
+    if isinstance(default, tuple):
+        return f"`{','.join(default)}`"
+    return f"`{default.relative_to(PROJECT_ROOT)}`" if isinstance(default, Path) else f"`{default}`"
+
+
+def with_table(page: str, table: str) -> str:
+    """`page` with `table` in the place of its own."""
+    return re.sub(r"^\| variable \|.*?(?=\n\n)", lambda _: table, page, count=1, flags=re.MULTILINE | re.DOTALL)
+
+
+def test_the_settings_page_is_what_settings_say() -> None:
+    """Every variable with default, meaning and an example that is accepted."""
+    assert list(EXAMPLES) == list(variables())
+    Settings.from_environment(EXAMPLES)
+    assert settings_table() in SETTINGS_PAGE.read_text()
+    assert SETTINGS_PAGE.read_text() == with_table(SETTINGS_PAGE.read_text(), settings_table())
+
+
+if __name__ == "__main__":
+    SETTINGS_PAGE.write_text(with_table(SETTINGS_PAGE.read_text(), settings_table()))
