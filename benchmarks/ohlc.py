@@ -20,7 +20,7 @@ import pyarrow as pa
 from benchmarks._measures import at_most, faster, medians, peak_mb_of
 from ingestion_pipeline.core.windows import Window
 from ingestion_pipeline.domains.market import transforms
-from ingestion_pipeline.domains.market.tables import OHLC_DAILY, OHLC_HOURLY, PRICE_BARS
+from ingestion_pipeline.domains.market.tables import GRAIN_SECONDS, OHLC_DAILY, OHLC_HOURLY, PRICE_BARS
 from ingestion_pipeline.settings import Settings
 from ingestion_pipeline.storage.lake import Lake
 
@@ -105,7 +105,7 @@ def hand_written(lake: Lake, symbols: int, days: int, *, folder: str | None = No
         for _, grain in TARGETS:
             connection.register(f"expected_{grain}", transforms.expected_sessions([CALENDAR], window_of(days), grain))
             files = f"{lake.uri(PRICE_BARS)}/*/*.parquet"
-            statement = PEER.format(grain=grain, files=files, seconds=transforms.GRAIN_SECONDS[grain])
+            statement = PEER.format(grain=grain, files=files, seconds=GRAIN_SECONDS[grain])
             if folder is None:
                 answers[grain] = connection.sql(statement).to_arrow_table()
             else:

@@ -32,17 +32,24 @@ class Pipeline:
         """Runs a job of the code location over the partitions `first` to `last`."""
         tags = range_tags(first, last or first) if first else {}
         definition: Any = defs.resolve_job_def(job)
-        resources = {
+        quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+        return definition.execute_in_process(
+            instance=self.instance, tags=tags, resources=self.resources, run_config=quiet, raise_on_error=False
+        )
+
+    def materialize(self, asset: dg.AssetsDefinition) -> dg.ExecuteInProcessResult:
+        """Materializes one asset without partitions by itself, as from its page in the UI."""
+        return dg.materialize([asset], instance=self.instance, resources=self.resources, raise_on_error=False)
+
+    @property
+    def resources(self) -> dict[str, Any]:
+        return {
             "settings": self.settings,
             "postgres": self.postgres,
             "lake": self.lake,
             "cache": self.cache,
             "provider": self.provider,
         }
-        quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-        return definition.execute_in_process(
-            instance=self.instance, tags=tags, resources=resources, run_config=quiet, raise_on_error=False
-        )
 
     def failure(self, result: dg.ExecuteInProcessResult) -> dg.Failure | Any:
         """What the first failed step said: `description` and `metadata` as the UI shows them."""

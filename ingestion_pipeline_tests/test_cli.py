@@ -303,15 +303,17 @@ ingestion-pipeline stop
 def test_env_makes_plain_dagster_work_and_stop_ends_it(tmp_path: Path) -> None:
     """What the README says for `dagster dev`: eval, any Dagster command, stop."""
     scripts = Path(sys.executable).parent
-    given = environment(tmp_path, PATH=f"{scripts}:{os.environ['PATH']}")
+    home = tmp_path / "it's a home"  # which a shell would take apart
+    given = environment(home, PATH=f"{scripts}:{os.environ['PATH']}")
     done = subprocess.run(
         ["bash", "-c", BASH], cwd=PROJECT_ROOT, env=given, capture_output=True, text=True, check=False, timeout=180
     )
     assert (0, done.stderr) == (done.returncode, done.stderr)
+    assert "RuntimeDirWarning" not in done.stderr
     assert "Validation successful for code location ingestion_pipeline" in done.stdout + done.stderr
     assert "the embedded PostgreSQL is stopped" in done.stdout
-    assert not (tmp_path / "postgres" / "postmaster.pid").exists()
-    again = run("stop", home=tmp_path)
+    assert not (home / "postgres" / "postmaster.pid").exists()
+    again = run("stop", home=home)
     assert (DONE, "the embedded PostgreSQL is stopped\n") == (again.returncode, again.stdout)
 
 

@@ -168,7 +168,13 @@ def script(block: Block) -> str:
 def test_a_command_in_a_document_works(block: Block, shell: dict[str, str]) -> None:
     """Copied into a terminal in the checkout, it ends well and says nothing of an error."""
     done = subprocess.run(
-        ["bash", "-c", script(block)], cwd=PROJECT_ROOT, env=shell, capture_output=True, text=True, check=False, timeout=120
+        ["bash", "-c", script(block)],
+        cwd=PROJECT_ROOT,
+        env=shell,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
     )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     assert "Traceback" not in done.stderr
@@ -300,7 +306,9 @@ def test_the_runbook_names_alerts_and_settings_as_they_are() -> None:
 
 def test_no_document_names_a_package_index() -> None:
     """Where packages come from is the installer's own setting."""
-    hosts = re.compile(r"pypi\.|pythonhosted|--index-url|--extra-index|conda\.anaconda|docker\.io|ghcr\.io|quay\.io", re.IGNORECASE)
+    hosts = re.compile(
+        r"pypi\.|pythonhosted|--index-url|--extra-index|conda\.anaconda|docker\.io|ghcr\.io|quay\.io", re.IGNORECASE
+    )
     assert [] == [str(path) for path in DOCUMENTS if hosts.search(path.read_text())]
 
 

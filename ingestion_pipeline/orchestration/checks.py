@@ -1,7 +1,7 @@
 """From claims about a table to Dagster asset checks: one step a table, one result a claim.
 
-A claim is a function from the rows to those that break it. Here: running claims over the partitions of a run. The claims
-themselves live in each domain's checks.py.
+A claim is a function from the rows to those that break it. Here: running claims over the partitions of a run. The
+claims themselves live in each domain's checks.py.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SHOWN_ROWS = 5
+DAYS_PER_PART = 7
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +108,8 @@ def _parts(
     """The rows of `table`, a part at a time, each with the history that its claims need."""
     history = timedelta(days=history_days)
     if table.store == "postgres":
-        yield postgres.rows(table, window.widened(before=history))
+        for part in window.split(days=DAYS_PER_PART) if table.partition_column else [window]:
+            yield postgres.rows(table, part.widened(before=history))
         return
     for part in lake.chunks(table, window):
         yield lake.read(table, part.widened(before=history)).execute()

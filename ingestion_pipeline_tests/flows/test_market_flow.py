@@ -8,7 +8,9 @@ import dagster as dg
 import pandas as pd
 import pytest
 
+from ingestion_pipeline.core.windows import Window
 from ingestion_pipeline.definitions import defs
+from ingestion_pipeline.domains.market.assets import snapshots
 from ingestion_pipeline.domains.market.reads import daily_bars, latest_snapshot
 from ingestion_pipeline.domains.market.tables import (
     COMPARISONS,
@@ -22,6 +24,7 @@ from ingestion_pipeline.domains.market.tables import (
 )
 from ingestion_pipeline.orchestration.partitions import DAILY
 from ingestion_pipeline.providers.file import FileProvider
+from ingestion_pipeline.providers.mock import MockProvider
 from ingestion_pipeline.storage.embedded import EmbeddedServer
 from ingestion_pipeline.storage.migrate import ensure_database
 from ingestion_pipeline.storage.postgres import Postgres
@@ -226,3 +229,43 @@ def test_an_empty_answer_deletes_nothing(pipeline: Pipeline) -> None:
     run = fewer.run("market_daily_job", MONDAY)
     pd.testing.assert_frame_equal(before, fewer.rows(PRICE_BARS))
     assert 288 + 78 == run.asset_materializations_for_node("market__price_bars")[0].metadata["kept_rows"].value
+
+
+class Silent(MockProvider):
+    """A source that knows its markets and has nothing to say of them."""
+
+    def fetch_bars(self, symbol: str, window: Window) -> pd.DataFrame:
+        return super().fetch_bars(symbol, window).iloc[:0]
+
+
+def test_a_source_that_says_nothing_is_noticed(pipeline: Pipeline) -> None:
+    """No bar where a session ended is a warning that names the market; a closed market is not named."""
+    run = replace(pipeline, provider=Silent()).run("market_daily_job", SUNDAY)
+    answered = {check.check_name: check for check in run.get_asset_check_evaluations()}["price_bars_answered"]
+    assert (False, dg.AssetCheckSeverity.WARN) == (answered.passed, answered.severity)
+    assert "BTC-USD, ETH-USD" == answered.metadata["markets"].value
+
+
+def test_only_configured_markets_are_compared(pipeline: Pipeline) -> None:
+    """What is left in the lake of a market of former days takes no part."""
+    pipeline.run("market_daily_job", MONDAY, SUNDAY)
+    fewer = replace(
+        pipeline, settings=pipeline.settings.model_copy(update={"ingestion_markets": ("BTC-USD", "ETH-USD")})
+    )
+    fewer.run("market_lookback_job", SUNDAY)
+    assert [("BTC-USD", "ETH-USD")] == [
+        (row.base_symbol, row.quote_symbol) for row in fewer.rows(COMPARISONS, SUNDAY).itertuples()
+    ]
+    assert {"BTC-USD", "ETH-USD"} == set(fewer.rows(ROI_STATISTICS, SUNDAY)["symbol"])
+
+
+def test_a_market_that_is_not_known_yet_does_not_keep_the_others(pipeline: Pipeline) -> None:
+    """A snapshot run alone after INGESTION_MARKETS grew names the new one and stores the rest."""
+    pipeline.run("market_snapshots_job")
+    more = replace(
+        pipeline, settings=pipeline.settings.model_copy(update={"ingestion_markets": ("BTC-USD", "SOL-USD")})
+    )
+    run = more.materialize(snapshots)
+    answered = {check.check_name: check for check in run.get_asset_check_evaluations()}["snapshots_answered"]
+    assert run.success
+    assert "SOL-USD is not in market/markets: materialize that first" == answered.description

@@ -153,7 +153,7 @@ def kill_everything(stack: Up) -> None:
 
 def test_a_stack_is_used_hurt_and_stopped(tmp_path: Path) -> None:
     """Green from the first minute; a part or a run that is killed comes back; SIGTERM leaves nothing."""
-    with up(tmp_path / "home") as stack:
+    with up(tmp_path / "a home") as stack:
         says_where_it_is(stack)
         loads_the_code(stack)
         backfill = launches_a_backfill_of_every_asset(stack)
@@ -167,12 +167,12 @@ def test_a_stack_is_used_hurt_and_stopped(tmp_path: Path) -> None:
 
 def test_a_stack_is_found_again_after_a_kill_of_everything(tmp_path: Path) -> None:
     """No stale lock, no orphan, no lost database: it starts, and what was built is still there."""
-    with up(tmp_path / "home") as stack:
+    with up(tmp_path / "a home") as stack:
         loads_the_code(stack)
         run = stack.launch("market_snapshots_job")
         assert "SUCCESS" == stack.ends(run)
         kill_everything(stack)
-    with up(tmp_path / "home") as stack:
+    with up(tmp_path / "a home") as stack:
         loads_the_code(stack)
         assert "SUCCESS" == stack.status(run)
         assert "SUCCESS" == stack.ends(stack.launch("market_snapshots_job"))

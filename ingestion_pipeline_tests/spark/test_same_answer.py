@@ -11,7 +11,7 @@ import pytest
 
 from ingestion_pipeline.core.windows import Window
 from ingestion_pipeline.domains.market import transforms
-from ingestion_pipeline.domains.market.tables import OHLC_DAILY, OHLC_HOURLY, OHLC_WEEKLY, PRICE_BARS
+from ingestion_pipeline.domains.market.tables import GRAINS, OHLC_DAILY, OHLC_HOURLY, OHLC_WEEKLY, PRICE_BARS
 from ingestion_pipeline.providers.mock import MockProvider
 from ingestion_pipeline.settings import Settings
 from ingestion_pipeline.storage.lake import Lake
@@ -47,7 +47,7 @@ def lake_on(engine: str, home: Path) -> Lake:
 @pytest.mark.parametrize("table", [OHLC_HOURLY, OHLC_DAILY, OHLC_WEEKLY], ids=lambda table: table.name)
 def test_spark_and_duckdb_give_the_same_bars(home: Path, table) -> None:  # noqa: ANN001
     """Every row and column of the OHLC tables, computed by both engines from the same Parquet files."""
-    grain = transforms.GRAINS[table.name]
+    grain = GRAINS[table.name]
     expected = transforms.expected_sessions(MARKETS["calendar"], WEEK, grain)
     rows = {}
     for engine in ("duckdb", "pyspark"):

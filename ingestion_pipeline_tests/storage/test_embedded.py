@@ -102,6 +102,18 @@ def test_it_is_not_stopped_while_another_client_is_connected(kept: EmbeddedServe
     )
 
 
+def test_a_command_does_not_stop_the_server_under_an_idle_holder(home: Path) -> None:
+    """`show` beside a running `up`, which is often not connected: the server stays until the last holder leaves."""
+    settings = Settings.from_environment({"INGESTION_HOME": str(home), "DATABASE_URL": ""})
+    with embedded.embedded_postgres(settings):
+        pid = postmaster(home / "postgres")
+        for _ in range(3):
+            with embedded.embedded_postgres(settings):
+                pass
+        stayed = postmaster(home / "postgres")
+    assert (pid, False) == (stayed, (home / "postgres" / "postmaster.pid").exists())
+
+
 def test_it_is_not_stopped_when_it_is_too_full_to_be_asked(spare: EmbeddedServer, spare_folder: Path) -> None:
     """A server with no free connection is in use."""
     url = spare.url(database="postgres")

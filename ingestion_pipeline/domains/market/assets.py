@@ -12,6 +12,8 @@ from ingestion_pipeline.domains.market import ingest
 from ingestion_pipeline.domains.market.reads import AGGREGATE_KEYS, LATEST_KEYS
 from ingestion_pipeline.domains.market.tables import (
     COMPARISONS,
+    GRAIN_SECONDS,
+    GRAINS,
     MARKETS,
     OHLC_DAILY,
     OHLC_HOURLY,
@@ -75,13 +77,18 @@ def price_bars(
     nothing. Bad bars go to operations.rejects. Readers: OHLC.
     """
     window, report, kept_rows, sample = partition_window(context), ingest.Report(), 0, None
+    answered: set[str] = set()
     for part in ingest.fetch_windows(window, market_count=len(settings.ingestion_markets)):
         bars, part_report = ingest.ingested_bars(provider, postgres, settings.ingestion_markets, part)
-        rows, kept = ingest.with_kept_bars(lake, bars, part)
-        lake.replace(PRICE_BARS, rows, part)
+        with postgres.exclusive(PRICE_BARS.qualified_name):
+            rows, kept = ingest.with_kept_bars(lake, bars, part)
+            lake.replace(PRICE_BARS, rows, part)
         report.add(part_report)
         kept_rows += kept
+        answered |= set(rows["symbol"])
         sample = bars if sample is None else sample
+    known = ingest.known_markets(postgres, settings.ingestion_markets)
+    report.silent_markets = ingest.silent_markets(known, answered, window, now=utc_now())
     counts = lake.row_counts(PRICE_BARS, window)
     extra = {"rejected_rows": report.rejected_rows, "kept_rows": kept_rows}
     checks = [_answered(PRICE_BARS, report)]
@@ -109,8 +116,8 @@ def ohlc_daily(
 ) -> dg.MaterializeResult:
     """One row per market per UTC day with a bar.
 
-    Key: symbol, bar_start_at. Source: market/price_bars. The running day is there, flagged incomplete. Forgets the cached
-    aggregates. Readers: weekly bars, statistics, comparisons, snapshots.
+    Key: symbol, bar_start_at. Source: market/price_bars. The running day is there, flagged incomplete. Forgets the
+    cached aggregates. Readers: weekly bars, statistics, comparisons, snapshots.
     """
     result = _ohlc(context, postgres, lake, source=PRICE_BARS, target=OHLC_DAILY)
     cache.delete(AGGREGATE_KEYS)
@@ -145,11 +152,14 @@ def snapshots(
     from ingestion_pipeline.domains.market import transforms
 
     quotes, report = ingest.ingested_quotes(provider, postgres, settings.ingestion_markets)
+    known = ingest.known_markets(postgres, settings.ingestion_markets)
+    quotes, unknown = ingest.known_quotes(quotes, known)
+    report.add(unknown)
     history = transforms.snapshot_history(quotes, lookback_days=settings.ingestion_lookback_days)
     rows = transforms.snapshots(
         quotes,
         lake.read(OHLC_DAILY, history).execute(),
-        ingest.known_markets(postgres),
+        known,
         lookback_days=settings.ingestion_lookback_days,
         provider=provider.name,
     )
@@ -163,9 +173,12 @@ def snapshots(
 
 @table_asset(COMPARISONS, deps=[lookback(OHLC_DAILY, days=COMPARISON_WINDOW_DAYS)])
 def comparisons(
-    context: dg.AssetExecutionContext, postgres: dg.ResourceParam[Postgres], lake: dg.ResourceParam[Lake]
+    context: dg.AssetExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    postgres: dg.ResourceParam[Postgres],
+    lake: dg.ResourceParam[Lake],
 ) -> dg.MaterializeResult:
-    """One row per UTC day per pair of markets with a close in the last thirty days.
+    """One row per UTC day per pair of configured markets with a close in the last thirty days.
 
     Key: as_of_date, base_symbol, quote_symbol. Source: market/ohlc_daily. Definitions: docs/market.md.
     """
@@ -173,10 +186,11 @@ def comparisons(
 
     window, sample = partition_window(context), None
     counts: dict[date, int] = {}
-    market_count = len(ingest.known_markets(postgres))
+    known = ingest.known_markets(postgres, settings.ingestion_markets)
+    market_count = len(known)
     days = max(1, min(DAYS_PER_PART, PAIR_ROWS_PER_PART // max(1, market_count * market_count // 2)))
     for part in window.split(days=days):
-        closes = lake.read(OHLC_DAILY, _with_history(part, COMPARISON_WINDOW_DAYS)).execute()
+        closes = _closes(lake, known, _with_history(part, COMPARISON_WINDOW_DAYS))
         rows = compare.comparisons(closes, as_of_days=part.days(), window_days=COMPARISON_WINDOW_DAYS)
         postgres.replace(COMPARISONS, rows, part)
         counts |= _day_counts(rows)
@@ -191,7 +205,7 @@ def roi_statistics(
     postgres: dg.ResourceParam[Postgres],
     lake: dg.ResourceParam[Lake],
 ) -> dg.MaterializeResult:
-    """One row per UTC day per market per window of 7, 30, 90 and 365 days.
+    """One row per UTC day per configured market per window of 7, 30, 90 and 365 days.
 
     Key: as_of_date, symbol, window_days. Source: market/ohlc_daily, adjusted closes where there are any. Definitions:
     docs/market.md; undefined is NULL.
@@ -200,9 +214,9 @@ def roi_statistics(
 
     window, sample = partition_window(context), None
     counts: dict[date, int] = {}
-    known = ingest.known_markets(postgres)
+    known = ingest.known_markets(postgres, settings.ingestion_markets)
     for part in window.split(days=DAYS_PER_PART):
-        closes = lake.read(OHLC_DAILY, _with_history(part, LONGEST_WINDOW_DAYS)).execute()
+        closes = _closes(lake, known, _with_history(part, LONGEST_WINDOW_DAYS))
         rows = statistics.roi_statistics(closes, known, as_of_days=part.days(), risk_free_rate=settings.risk_free_rate)
         postgres.replace(ROI_STATISTICS, rows, part)
         counts |= _day_counts(rows)
@@ -218,8 +232,8 @@ def _ohlc(
 
     from ingestion_pipeline.domains.market import transforms
 
-    grain = transforms.GRAINS[target.name]
-    last_finished = utc_now() - timedelta(seconds=transforms.GRAIN_SECONDS[grain])
+    grain = GRAINS[target.name]
+    last_finished = utc_now() - timedelta(seconds=GRAIN_SECONDS[grain])
     window, coverage, sample = partition_window(context), transforms.BarCoverage(), None
     known = ingest.known_markets(postgres)
     expected = transforms.expected_sessions(known["calendar"], window, grain)
@@ -238,13 +252,21 @@ def _ohlc(
     return materialized(context, target, counts=lake.row_counts(target, window), sample=sample, extra=extra)
 
 
+def _closes(lake: Lake, known: "pd.DataFrame", window: Window) -> "pd.DataFrame":
+    """The daily bars of the `known` markets."""
+    rows = lake.read(OHLC_DAILY, window)
+    return rows.filter(rows.symbol.isin(known["symbol"].tolist())).execute()
+
+
 def _answered(table: Table, report: ingest.Report) -> dg.AssetCheckResult:
-    """Did the provider answer for every configured market? The reason of each that failed is in the description."""
+    """Did the provider answer for every configured market? A failed one is an error, a silent one a warning."""
+    reasons = report.failed_markets | report.silent_markets
     return dg.AssetCheckResult(
         check_name=ANSWERED.name_for(table),
-        passed=not report.failed_markets,
-        description="; ".join(report.failed_markets.values()) or None,
-        metadata={"failed_markets": ", ".join(report.failed_markets)},
+        passed=not reasons,
+        severity=dg.AssetCheckSeverity.ERROR if report.failed_markets else dg.AssetCheckSeverity.WARN,
+        description="; ".join(reasons.values()) or None,
+        metadata={"markets": ", ".join(reasons)},
     )
 
 

@@ -1,17 +1,23 @@
 """What must hold of the market tables, one claim each: a function from rows to the rows that break it."""
 
+from datetime import datetime
+
 import dagster as dg
 import pandas as pd
 
+from ingestion_pipeline.core.clock import utc_now
 from ingestion_pipeline.core.tables import Table
 from ingestion_pipeline.domains.market.tables import (
     COMPARISONS,
+    GRAIN_SECONDS,
+    GRAINS,
     OHLC_DAILY,
     OHLC_HOURLY,
     OHLC_WEEKLY,
     PRICE_BARS,
     ROI_STATISTICS,
     SNAPSHOTS,
+    Grain,
 )
 from ingestion_pipeline.orchestration.checks import Claim, table_checks
 
@@ -34,18 +40,24 @@ def misplaced_bars(bars: pd.DataFrame) -> pd.DataFrame:
     return bars[bars["bar_start_at"].dt.tz_localize(None).dt.normalize() != pd.to_datetime(bars["day"])]
 
 
-def incomplete_bars(bars: pd.DataFrame) -> pd.DataFrame:
-    """Bars with fewer finest bars than the calendar promises; the newest bucket of a market may be unfinished."""
-    newest = bars.groupby("symbol")["bar_start_at"].transform("max")
-    return bars[~bars["is_complete"].astype(bool) & (bars["bar_start_at"] < newest)]
+def incomplete_bars(bars: pd.DataFrame, *, grain: Grain, now: datetime) -> pd.DataFrame:
+    """Finished bars with fewer finest bars than the calendar promises."""
+    ends = bars["bar_start_at"] + pd.Timedelta(seconds=GRAIN_SECONDS[grain])
+    return bars[~bars["is_complete"].astype(bool) & (ends <= now)]
 
 
-def shrunken_partitions(bars: pd.DataFrame) -> pd.DataFrame:
-    """Partitions with less than half of the rows per market of the partition before; the newest may be unfinished."""
+def shrunken_partitions(bars: pd.DataFrame, *, now: datetime) -> pd.DataFrame:
+    """Ended days with less than half of the rows per market of the market's day before."""
     counts = bars.groupby(["symbol", "day"]).size().rename("rows").reset_index().sort_values(["symbol", "day"])
     counts["rows_before"] = counts.groupby("symbol")["rows"].shift()
-    unfinished = counts["day"] == counts.groupby("symbol")["day"].transform("max")
-    return counts[(counts["rows"] < counts["rows_before"] * SMALLEST_COUNT_SHARE) & ~unfinished]
+    is_ended = pd.to_datetime(counts["day"], utc=True) + pd.Timedelta(days=1) <= now
+    return counts[(counts["rows"] < counts["rows_before"] * SMALLEST_COUNT_SHARE) & is_ended]
+
+
+def mixed_providers(bars: pd.DataFrame) -> pd.DataFrame:
+    """Markets whose bars come from more than one provider: their prices may not be comparable."""
+    sources = bars.groupby("symbol")["provider"].nunique()
+    return bars[bars["symbol"].isin(sources[sources > 1].index)].drop_duplicates(["symbol", "provider"])
 
 
 def infinite_values(rows: pd.DataFrame) -> pd.DataFrame:
@@ -84,8 +96,8 @@ def _bar_claims(table: Table) -> list[Claim]:
 def _complete(table: Table) -> Claim:
     return Claim(
         name=f"{table.name}_are_complete",
-        description="Every finished bucket has all bars that the trading calendar promises.",
-        breaking=incomplete_bars,
+        description="Every finished bar is made of all finest bars that the trading calendar promises.",
+        breaking=lambda bars: incomplete_bars(bars, grain=GRAINS[table.name], now=utc_now()),
         warns=True,
     )
 
@@ -102,7 +114,13 @@ CHECKS: list[dg.AssetChecksDefinition] = [
             Claim(
                 name="price_bars_keep_their_row_count",
                 description="No market has less than half of the bars of the day before.",
-                breaking=shrunken_partitions,
+                breaking=lambda bars: shrunken_partitions(bars, now=utc_now()),
+                warns=True,
+            ),
+            Claim(
+                name="price_bars_have_one_provider",
+                description="No market's bars come from two providers.",
+                breaking=mixed_providers,
                 warns=True,
             ),
         ],

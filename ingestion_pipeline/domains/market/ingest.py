@@ -4,12 +4,14 @@ A market that fails for good (unknown, garbage) does not keep the others from be
 result. A transient error stops the step, which is tried again.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
+from ingestion_pipeline.core.calendars import trading_sessions
 from ingestion_pipeline.core.clock import utc_now
 from ingestion_pipeline.core.errors import ContractError, PermanentError
 from ingestion_pipeline.core.windows import Window
@@ -43,6 +45,7 @@ class Report:
 
     rejected_rows: int = 0
     failed_markets: dict[str, str] = field(default_factory=dict)
+    silent_markets: dict[str, str] = field(default_factory=dict)
 
     def add(self, other: "Report") -> None:
         self.rejected_rows += other.rejected_rows
@@ -117,18 +120,48 @@ def _each(symbols: Sequence[str], ask: Callable[[str], T]) -> tuple[list[T], dic
     return answers, {symbol: str(error) for symbol, error in failures.items()}
 
 
-def known_markets(postgres: Postgres) -> "pd.DataFrame":
-    """The rows of market/markets.
+def known_markets(postgres: Postgres, symbols: Sequence[str] | None = None) -> "pd.DataFrame":
+    """The rows of market/markets, those of `symbols` only where given.
 
     Raises:
         ContractError: there are none yet.
     """
     import pandas as pd
 
-    rows = postgres.read("markets")
+    rows = [row for row in postgres.read("markets") if symbols is None or row["symbol"] in symbols]
     if not rows:
-        raise ContractError(MARKETS.qualified_name, "row count", "0", "one or more: materialize market/markets first")
+        wanted = "market" if symbols is None else f"market of {', '.join(symbols)}"
+        raise ContractError(MARKETS.qualified_name, "row count", "0", f"a {wanted}: materialize market/markets first")
     return pd.DataFrame(rows)
+
+
+def known_quotes(quotes: Sequence[Quote], known: "pd.DataFrame") -> tuple[list[Quote], Report]:
+    """The quotes of markets that market/markets has; a market that has just been configured may not be there yet."""
+    symbols = set(known["symbol"])
+    failed = {
+        quote.symbol: f"{quote.symbol} is not in market/markets: materialize that first"
+        for quote in quotes
+        if quote.symbol not in symbols
+    }
+    return [quote for quote in quotes if quote.symbol in symbols], Report(failed_markets=failed)
+
+
+def silent_markets(
+    known: "pd.DataFrame", answered: Collection[str], window: Window, *, now: datetime
+) -> dict[str, str]:
+    """The markets without any bar in `window` though a session of theirs ended in it, and what to say of them."""
+    silent = {}
+    for symbol, calendar, first_day in known[["symbol", "calendar", "first_day"]].itertuples(index=False):
+        if symbol not in answered:
+            sessions = trading_sessions(calendar, window)
+            due = (
+                sessions[(sessions["close_at"] <= now) & (sessions["day"] >= first_day)] if len(sessions) else sessions
+            )
+            if len(due):
+                silent[symbol] = (
+                    f"{symbol} has no bar from {window.first_day} to {window.last_day}, {len(due)} sessions"
+                )
+    return silent
 
 
 def _keep(postgres: Postgres, source: str, rows: Sequence[Mapping[str, object]]) -> int:

@@ -1,8 +1,14 @@
 """The stored tables of the market domain: columns, units, keys, partitioning, freshness. No behaviour."""
 
+from collections.abc import Mapping
 from datetime import timedelta
+from typing import Literal
 
 from ingestion_pipeline.core.tables import Column, Freshness, Table
+
+Grain = Literal["hour", "day", "week"]
+
+GRAIN_SECONDS: Mapping[Grain, int] = {"hour": 3_600, "day": 86_400, "week": 604_800}
 
 _SYMBOL = Column("symbol", "text", "Market symbol, as in market/markets")
 _DAY = Column("day", "date", "UTC day of the bar: the partition")
@@ -86,6 +92,8 @@ _DERIVED = Freshness(warn_after=timedelta(hours=3), fail_after=timedelta(hours=2
 OHLC_HOURLY = _ohlc("ohlc_hourly", "daily", "UTC hour", _DERIVED)
 OHLC_DAILY = _ohlc("ohlc_daily", "daily", "UTC day", _DERIVED)
 OHLC_WEEKLY = _ohlc("ohlc_weekly", "weekly", "week (Monday)", _DERIVED)
+
+GRAINS: Mapping[str, Grain] = {OHLC_HOURLY.name: "hour", OHLC_DAILY.name: "day", OHLC_WEEKLY.name: "week"}
 
 SNAPSHOTS = Table(
     domain="market",

@@ -1,7 +1,7 @@
 """Pure functions from table to table: judging bars, building OHLC, making snapshots.
 
-Belongs here: what makes a bar good, how bars become bigger bars, what a snapshot says. Does not belong here: statistics over
-windows (statistics.py), IO, Dagster.
+Belongs here: what makes a bar good, how bars become bigger bars, what a snapshot says. Does not belong here:
+statistics over windows (statistics.py), IO, Dagster.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,23 +16,12 @@ import pandas as pd
 
 from ingestion_pipeline.core.calendars import trading_sessions
 from ingestion_pipeline.core.windows import Window
-from ingestion_pipeline.domains.market.tables import (
-    MARKETS,
-    OHLC_DAILY,
-    OHLC_HOURLY,
-    OHLC_WEEKLY,
-    PRICE_BARS,
-    SNAPSHOTS,
-)
+from ingestion_pipeline.domains.market.tables import GRAIN_SECONDS, MARKETS, PRICE_BARS, SNAPSHOTS, Grain
 from ingestion_pipeline.providers.base import Market, Quote
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
 
-Grain = Literal["hour", "day", "week"]
-
-GRAIN_SECONDS: Mapping[Grain, int] = {"hour": 3_600, "day": 86_400, "week": 604_800}
-GRAINS: Mapping[str, Grain] = {OHLC_HOURLY.name: "hour", OHLC_DAILY.name: "day", OHLC_WEEKLY.name: "week"}
 _TRUNCATE: Mapping[Grain, Literal["h", "D", "W"]] = {"hour": "h", "day": "D", "week": "W"}
 PRICES = ("open", "high", "low", "close")
 STALE_CLOSE_DAYS = 7
@@ -72,8 +61,8 @@ def judged_bars(
         provider: Recorded with each good row.
 
     Returns:
-        The rows of market/price_bars, ordered by key, and the refused rows with a `reason` column. Of bars that repeat a
-        (symbol, start) the first is good and the others are refused.
+        The rows of market/price_bars, ordered by key, and the refused rows with a `reason` column. Of bars that repeat
+        a (symbol, start) the first is good and the others are refused.
     """
     reasons = pd.Series(_reasons(raw, window, now), index=raw.index, dtype="object")
     repeated = raw[reasons.isna()].duplicated(["symbol", "bar_start_at"])
@@ -163,8 +152,9 @@ def ohlc(bars: "ir.Table", markets: "ir.Table", expected: "ir.Table", *, grain: 
         grain: Buckets are UTC hours, UTC days or weeks from Monday.
 
     Returns:
-        The columns of market/ohlc_hourly, _daily, _weekly. A bucket without bars has no row; one with fewer bars than the
-        calendar promises has `is_complete` false. Bars longer than the grain are left out.
+        The columns of market/ohlc_hourly, _daily, _weekly. A bucket without bars has no row; one with fewer bars than
+        the calendar promises, or of a market that `markets` lacks, has `is_complete` false. Bars longer than the grain are
+        left out.
     """
     fine = bars.filter(bars.interval_seconds <= GRAIN_SECONDS[grain])
     built = fine.group_by(fine.symbol, bucket_at=fine.bar_start_at.truncate(_TRUNCATE[grain]).cast(_INSTANT)).agg(
@@ -187,7 +177,7 @@ def ohlc(bars: "ir.Table", markets: "ir.Table", expected: "ir.Table", *, grain: 
         "volume",
         "bar_count",
         count.cast("int64").name("expected_bar_count"),
-        (joined.bar_count >= count).name("is_complete"),
+        (~joined.calendar.isnull() & (joined.bar_count >= count)).name("is_complete"),
         "interval_seconds",
         joined.bucket_at.date().name("day"),
     )
@@ -300,11 +290,18 @@ def _day(quote: Quote) -> date:
 
 
 def _past_closes(rows: pd.DataFrame | None, as_of: date) -> pd.Series:
-    """Closes of days before the quote's own, by day."""
+    """Closes of days before the quote's own, by day, in the money of the last of them.
+
+    Where the source adjusts every close for splits and dividends, the earlier ones are scaled as it says, so that a
+    split is no return.
+    """
     if rows is None or rows.empty:
         return pd.Series(dtype="float64", index=pd.DatetimeIndex([]))
-    closes = pd.Series(rows["close"].to_numpy(), index=pd.DatetimeIndex(pd.to_datetime(rows["day"])))
-    return closes[closes.index < pd.Timestamp(as_of)]
+    past = rows.set_index(pd.DatetimeIndex(pd.to_datetime(rows["day"])))
+    past = past[past.index < pd.Timestamp(as_of)]
+    if past.empty or past["adj_close"].isna().any():
+        return past["close"].astype("float64")
+    return past["adj_close"] * (past["close"].iloc[-1] / past["adj_close"].iloc[-1])
 
 
 def _volatility(closes: pd.Series, as_of: date, lookback_days: int, periods_per_year: int) -> float | None:

@@ -14,6 +14,7 @@ from ingestion_pipeline.domains.market.checks import (
     incomplete_bars,
     infinite_values,
     misplaced_bars,
+    mixed_providers,
     repeated_keys,
     shrunken_partitions,
 )
@@ -22,6 +23,7 @@ from ingestion_pipeline_tests.factories import make_bar, make_bars, make_series
 
 MONDAY = date(2026, 3, 2)
 START = datetime(2026, 3, 2, tzinfo=UTC)
+LATER = START + timedelta(days=30)
 
 
 def stored(bars: pd.DataFrame) -> pd.DataFrame:
@@ -94,27 +96,44 @@ def test_bars_inside_their_day_or_week_are_not_found() -> None:
 
 
 def test_a_gap_in_a_finished_bucket_is_found() -> None:
-    """Of each market; the newest bucket may still be unfinished."""
+    """Of each market, also where it is the only one of a run; the running bucket may still be unfinished."""
     bars = pd.concat([ohlc(True, False, True), ohlc(True, True, False, symbol="SPX")])
-    assert [("BTC-USD", 3)] == [(row.symbol, row.bar_start_at.day) for row in incomplete_bars(bars).itertuples()]
+    running = START + timedelta(days=2, hours=5)
+    found = incomplete_bars(bars, grain="day", now=running)
+    assert [("BTC-USD", 3)] == [(row.symbol, row.bar_start_at.day) for row in found.itertuples()]
+    assert 1 == len(incomplete_bars(ohlc(False), grain="day", now=LATER))
 
 
 def test_complete_buckets_and_an_unfinished_newest_one_are_not_found() -> None:
     """The running hour, day or week is no gap."""
-    assert incomplete_bars(ohlc(True, True, True)).empty
-    assert incomplete_bars(ohlc(True, True, False)).empty
+    running = START + timedelta(days=2, hours=5)
+    assert incomplete_bars(ohlc(True, True, True), grain="day", now=LATER).empty
+    assert incomplete_bars(ohlc(True, True, False), grain="day", now=running).empty
 
 
 def test_a_day_with_less_than_half_of_the_bars_before_is_found() -> None:
     """By market: another market's bars do not make up for it."""
-    found = shrunken_partitions(counted(BTC=[288, 143, 288], SPX=[78, 78, 78]))
+    found = shrunken_partitions(counted(BTC=[288, 143, 288], SPX=[78, 78, 78]), now=LATER)
     assert [("BTC", date(2026, 3, 3), 143, 288.0)] == list(found.itertuples(index=False, name=None))
 
 
 def test_days_of_half_or_more_and_an_unfinished_newest_one_are_not_found() -> None:
     """Half a session before a holiday is usual; the running day has just begun."""
-    assert shrunken_partitions(counted(BTC=[288, 144, 288], SPX=[78, 42, 78])).empty
-    assert shrunken_partitions(counted(BTC=[288, 288, 3])).empty
+    assert shrunken_partitions(counted(BTC=[288, 144, 288], SPX=[78, 42, 78]), now=LATER).empty
+    assert shrunken_partitions(counted(BTC=[288, 288, 3]), now=START + timedelta(days=2, hours=1)).empty
+
+
+def test_a_newest_day_that_has_ended_is_judged_too() -> None:
+    """A run over one day sees that day and the one before."""
+    assert 1 == len(shrunken_partitions(counted(BTC=[288, 1]), now=LATER))
+
+
+def test_bars_of_two_providers_are_found() -> None:
+    """Prices of two sources in one series are not comparable."""
+    bars = make_bars(make_bar(), make_bar(bar_start_at=START + timedelta(minutes=5)), make_bar(symbol="ETH-USD"))
+    found = mixed_providers(bars.assign(provider=["mock", "file", "mock"]))
+    assert [("BTC-USD", "mock"), ("BTC-USD", "file")] == list(zip(found["symbol"], found["provider"], strict=True))
+    assert mixed_providers(bars.assign(provider="mock")).empty
 
 
 @pytest.mark.parametrize("value", [float("inf"), float("-inf")])
@@ -157,8 +176,9 @@ def test_claims_hold_of_no_rows() -> None:
     """A day without trading passes every check."""
     bars = stored(make_series(1)).assign(is_complete=True).iloc[:0]
     found = [disordered_prices(bars), repeated_keys(bars, key=OHLC_DAILY.key), misplaced_bars(bars)]
-    found += [incomplete_bars(bars), shrunken_partitions(bars), infinite_values(bars)]
-    assert [0] * 6 == [len(it) for it in found]
+    found += [incomplete_bars(bars, grain="day", now=LATER), shrunken_partitions(bars, now=LATER)]
+    found += [infinite_values(bars), mixed_providers(bars.assign(provider="mock"))]
+    assert [0] * 7 == [len(it) for it in found]
 
 
 def test_numbers_may_be_of_any_width() -> None:

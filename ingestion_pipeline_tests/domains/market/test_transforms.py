@@ -179,7 +179,7 @@ def test_ohlc_does_not_depend_on_the_order_of_rows(order: list[int], chosen: set
 
 def closes(prices: list[float], *, last_day: date, symbol: str = "BTC-USD") -> pd.DataFrame:
     days = [last_day - timedelta(days=len(prices) - 1 - i) for i in range(len(prices))]
-    return pd.DataFrame({"symbol": symbol, "day": days, "close": prices})
+    return pd.DataFrame({"symbol": symbol, "day": days, "close": prices, "adj_close": float("nan")})
 
 
 def snapshot(history: pd.DataFrame, **over: object) -> pd.Series:
@@ -210,6 +210,20 @@ def test_a_market_without_history_has_a_price_and_no_invented_numbers() -> None:
     row = snapshot(closes([], last_day=START.date()))
     assert 120.0 == row.price
     assert row[["volatility_ratio", "roi_1d_ratio", "roi_7d_ratio", "roi_30d_ratio"]].isna().all()
+
+
+def test_a_split_is_no_return() -> None:
+    """Where the source adjusts its closes, the earlier ones are scaled as it says."""
+    history = closes([700.0] * 10 + [100.0] * 30, last_day=START.date())
+    history["adj_close"] = [50.0] * 40
+    row = snapshot(history, price=100.0)
+    assert (0.0, 0.0, 0.0, 0.0) == (row.roi_1d_ratio, row.roi_7d_ratio, row.roi_30d_ratio, row.volatility_ratio)
+
+
+def test_a_bar_of_an_unknown_market_is_never_complete() -> None:
+    """Where nothing is known of its sessions, nothing is claimed."""
+    rows = built(make_series(12), "hour", markets=CRYPTO.assign(symbol="ETH-USD"))
+    assert [False] == rows["is_complete"].tolist()
 
 
 def test_a_stale_close_is_no_base() -> None:
