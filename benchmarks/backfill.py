@@ -33,7 +33,7 @@ def days_to_yesterday(days: int) -> Window:
 
 def backfill_seconds(window: Window, *, days_per_run: int) -> float:
     """Wall clock of a backfill of every market asset, whatever has been built."""
-    from ingestion_pipeline.demo import run_backfill
+    from ingestion_pipeline.backfill import run_backfill
 
     problems: list[str] = []
 

@@ -20,13 +20,13 @@ import pyarrow as pa
 from benchmarks._measures import at_most, faster, medians, peak_mb_of
 from ingestion_pipeline.core.windows import Window
 from ingestion_pipeline.domains.market import transforms
-from ingestion_pipeline.domains.market.tables import GRAIN_SECONDS, OHLC_DAILY, OHLC_HOURLY, PRICE_BARS
+from ingestion_pipeline.domains.market.tables import GRAIN_SECONDS, GRAINS, OHLC_DAILY, OHLC_HOURLY, PRICE_BARS
 from ingestion_pipeline.settings import Settings
 from ingestion_pipeline.storage.lake import Lake
 
 SYMBOLS, DAYS, BARS_PER_DAY, ROUNDS = 2_000, 10, 1_000, 5
 FIRST_DAY = date(2024, 1, 1)
-TARGETS = ((OHLC_HOURLY, "hour"), (OHLC_DAILY, "day"))
+TARGETS = tuple((table, GRAINS[table.name]) for table in (OHLC_HOURLY, OHLC_DAILY))
 CALENDAR = "24/7"
 
 # sums of eighths are exact, whatever the order in which threads add them up

@@ -3,15 +3,24 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ingestion_pipeline.core.errors import IngestionError
+from ingestion_pipeline.core.errors import IngestionError, PermanentError
 from ingestion_pipeline.settings import Settings
 
 
 @dataclass(frozen=True)
 class Finding:
     part: str
-    ok: bool
     text: str
+    problem: IngestionError | None = None
+
+    @property
+    def ok(self) -> bool:
+        return self.problem is None
+
+    @property
+    def is_permanent(self) -> bool:
+        """Trying again changes nothing: something has to be corrected first."""
+        return isinstance(self.problem, PermanentError)
 
 
 def checkup(settings: Settings) -> list[Finding]:
@@ -27,16 +36,18 @@ def checkup(settings: Settings) -> list[Finding]:
 
 def _tried(part: str, probe: Callable[[Settings], str], settings: Settings) -> Finding:
     try:
-        return Finding(part, True, probe(settings))
+        return Finding(part, probe(settings))
     except IngestionError as error:
-        return Finding(part, False, str(error))
+        return Finding(part, str(error), error)
 
 
 def _database(settings: Settings) -> str:
+    from ingestion_pipeline.storage.database import require_writable_home
     from ingestion_pipeline.storage.embedded import DATABASE, embedded_postgres
     from ingestion_pipeline.storage.migrate import ensure_database, require_migrated
     from ingestion_pipeline.storage.postgres import public_url
 
+    require_writable_home(settings)
     if settings.database_url is not None:
         url = settings.database_url.get_secret_value()
         require_migrated(url)

@@ -1,12 +1,13 @@
 """The `ingestion-pipeline` command: arguments in, sentences and exit codes out. The work is done below it.
 
-Exit codes: 0 done; 1 something failed (a run, a check of the data, a migration); 2 a wrong argument or setting; 3 a store or
-provider cannot be reached, so trying again later may help; 130 stopped by Ctrl-C.
+Exit codes: 0 done; 1 something failed (a run, a check of the data, a migration); 2 a wrong argument or setting; 3 a
+store or provider cannot be reached, so trying again later may help; 130 stopped by Ctrl-C.
 """
 
 import json
+import shlex
 import sys
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table as RichTable
 
 from ingestion_pipeline.core.clock import utc_now
@@ -23,9 +25,12 @@ from ingestion_pipeline.core.windows import Window
 from ingestion_pipeline.settings import Provider, Settings, export
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+
+    from ingestion_pipeline.storage.database import Purpose
 
 FAILED, WRONG, UNREACHABLE, INTERRUPTED = 1, 2, 3, 130
+CLOSES, BLOCKS, FEWEST_BLOCKS = 30, "▁▂▃▄▅▆▇█", 5
 
 app = typer.Typer(
     help="Ingests market data into PostgreSQL and a Delta lake, orchestrated by Dagster.\n\n"
@@ -60,24 +65,25 @@ def demo(
     provider: Annotated[
         Provider | None, typer.Option(help="Where bars come from; INGESTION_PROVIDER by default")
     ] = None,
-    path: Annotated[Path | None, typer.Option(help="Folder of bar files, for --provider file")] = None,
+    path: Annotated[Path | None, typer.Option(help="Folder of bar files; implies --provider file")] = None,
     days: Annotated[
         int | None, typer.Option(min=1, max=3650, help="Days of history, for providers that are not files")
     ] = None,
 ) -> None:
     """Ingest bars, build every market asset over its partitions, print what was built. Finite."""
-    from ingestion_pipeline.demo import demo_environment, demo_windows, run_demo
+    from ingestion_pipeline.demo import demo_choice, demo_environment, demo_windows, run_demo
 
-    overrides = {"INGESTION_PROVIDER": provider, "INGESTION_FILE_PATH": str(path.resolve()) if path else None}
-    settings = _settings({name: value for name, value in overrides.items() if value})
+    choice = demo_choice(provider, path)
+    settings = _settings(choice)
     windows = demo_windows(settings, days=days)
     environment = demo_environment(settings, windows)
     with _database(settings) as database:
         export(database | environment)
         outcome = run_demo(windows, tell=lambda text: out.print(text, markup=False))
     _print_outcome(outcome)
-    _print_where_to_look(settings, environment)
-    raise typer.Exit(FAILED if outcome.problems else 0)
+    if outcome.problems:
+        raise typer.Exit(FAILED)
+    _print_where_to_look(settings, choice | environment)
 
 
 @app.command()
@@ -113,6 +119,8 @@ def check() -> None:
     for result in results:
         mark = "[green]ok[/]  " if result.ok else "[red]FAIL[/]"
         out.print(f"{mark}  {result.part:<9} {escape(result.text)}")
+    if any(result.is_permanent for result in results):
+        raise typer.Exit(WRONG)
     raise typer.Exit(0 if all(result.ok for result in results) else UNREACHABLE)
 
 
@@ -125,13 +133,13 @@ def backfill(
     days_per_run: Annotated[int, typer.Option(min=1, help="Partitions in one run")] = 90,
 ) -> None:
     """Build the daily and weekly partitions of a domain. Broken off, it goes on where it stopped."""
-    from ingestion_pipeline.demo import run_backfill
+    from ingestion_pipeline.backfill import run_backfill
 
     settings = _settings()
     window = _window(first.date(), last.date(), settings)
     if domain != "market":
         raise ConfigurationError("DOMAIN", domain, "market")
-    with _database(settings) as environment:
+    with _database(settings, purpose="run") as environment:
         export(environment)
         outcome = run_backfill(window, again=again, days_per_run=days_per_run, console=out)
     _print_outcome(outcome)
@@ -142,26 +150,31 @@ def backfill(
 def show(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line")] = False,
 ) -> None:
-    """The latest snapshot of every configured market."""
-    from ingestion_pipeline.domains.market.reads import latest_snapshot
+    """The latest snapshot of every configured market, and its last daily closes."""
+    from ingestion_pipeline.domains.market.reads import daily_bars, latest_snapshot
     from ingestion_pipeline.storage.cache import cache
+    from ingestion_pipeline.storage.lake import Lake
     from ingestion_pipeline.storage.postgres import Postgres
 
     settings = _settings()
-    with _database(settings) as environment:
-        postgres = Postgres(environment["DATABASE_URL"])
-        values = cache(settings)
-        rows = {
-            symbol: latest_snapshot(values, postgres, symbol, ttl_seconds=settings.cache_ttl_seconds)
-            for symbol in settings.ingestion_markets
-        }
-        postgres.close()
+    ttl = settings.cache_ttl_seconds
+    with _database(settings, purpose="read") as environment:
+        values, lake = cache(settings), Lake(settings)
+        with closing(Postgres(environment["DATABASE_URL"])) as postgres:
+            rows = {
+                symbol: latest_snapshot(values, postgres, symbol, ttl_seconds=ttl)
+                for symbol in settings.ingestion_markets
+            }
+    closes = {
+        symbol: [bar["close"] for bar in daily_bars(values, lake, symbol, days=CLOSES, ttl_seconds=ttl)][-CLOSES:]
+        for symbol in rows
+    }
     if as_json:
-        for row in rows.values():
+        for symbol, row in rows.items():
             if row:
-                typer.echo(json.dumps(row))
+                typer.echo(json.dumps({**row, "closes": closes[symbol]}))
         return
-    _print_snapshots(rows)
+    _print_snapshots(rows, closes)
 
 
 @app.command()
@@ -169,7 +182,7 @@ def rejects(limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many
     """The rows that were refused, with the reason."""
     from ingestion_pipeline.storage.postgres import Postgres
 
-    with _database(_settings()) as environment:
+    with _database(_settings(), purpose="read") as environment:
         postgres = Postgres(environment["DATABASE_URL"])
         rows = postgres.read("recent_rejects", {"limit": limit})
         postgres.close()
@@ -188,9 +201,7 @@ def env() -> None:
 
     Use it as: eval "$(ingestion-pipeline env)"; stop the server with `ingestion-pipeline stop`.
     """
-    import shlex
-
-    with _database(_settings(), keep_running=True) as environment:
+    with _database(_settings(), purpose="run", keep_running=True) as environment:
         for name, value in environment.items():
             typer.echo(f"export {name}={shlex.quote(value)}")
 
@@ -198,9 +209,12 @@ def env() -> None:
 @app.command()
 def stop() -> None:
     """Stop the embedded PostgreSQL that `env` left running."""
+    from ingestion_pipeline.storage.database import require_writable_home
     from ingestion_pipeline.storage.embedded import stop_when_unused
 
-    if stop_when_unused(_settings().ingestion_home / "postgres"):
+    settings = _settings()
+    require_writable_home(settings)
+    if stop_when_unused(settings.ingestion_home / "postgres"):
         out.print("the embedded PostgreSQL is stopped")
     else:
         _fail("the embedded PostgreSQL serves other clients; stop those first", FAILED)
@@ -221,15 +235,17 @@ def _settings(overrides: dict[str, str] | None = None) -> Settings:
     if overrides:
         export(overrides)
     settings = Settings.from_environment()
-    configure_logging(settings.log_level, style=settings.log_format)
+    configure_logging(settings.log_level, style=settings.log_format, secrets=settings.secrets())
     return settings
 
 
 @contextmanager
-def _database(settings: Settings, *, keep_running: bool = False) -> "Iterator[dict[str, str]]":
+def _database(
+    settings: Settings, *, purpose: "Purpose" = "prepare", keep_running: bool = False
+) -> "Iterator[dict[str, str]]":
     from ingestion_pipeline.storage.database import database
 
-    with database(settings, keep_running=keep_running) as environment:
+    with database(settings, purpose=purpose, keep_running=keep_running) as environment:
         yield environment
 
 
@@ -248,9 +264,11 @@ def _window(first: date, last: date, settings: Settings) -> Window:
 
 
 def _print_outcome(outcome: Any) -> None:
-    table = RichTable("Asset", header_style="bold")
-    for heading in ("Rows", "Partitions", "Seconds", "Checks"):
-        table.add_column(heading, justify="right")
+    table = RichTable(header_style="bold")
+    table.add_column("Asset", no_wrap=True)
+    for heading in ("Rows", "Partitions", "Seconds"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("Checks", justify="right")
     for name, asset in sorted(outcome.assets.items()):
         checks = f"{asset.checks_passed} passed"
         checks += f", {asset.checks_warned} warned" if asset.checks_warned else ""
@@ -262,34 +280,83 @@ def _print_outcome(outcome: Any) -> None:
             f"{asset.seconds:.1f}",
             checks,
         )
-    out.print(table)
+    _print_table(table)
     for problem in outcome.problems:
         err.print(problem, style="red", markup=False)
 
 
-def _print_where_to_look(settings: Settings, environment: dict[str, str]) -> None:
-    changed = " ".join(f"{name}={value}" for name, value in environment.items())
-    out.print(f"{settings.lake_root}  the lake: bars and OHLC as Delta tables", markup=False)
-    out.print("ingestion-pipeline show  the latest snapshots")
-    out.print(
-        f"{changed + ' ' if changed else ''}make up  the Dagster UI at http://{settings.webserver_host}:{settings.webserver_port}",
-        markup=False,
-    )
+def _print_where_to_look(settings: Settings, choice: dict[str, str]) -> None:
+    """What was built, and what a next command has to be told to see it too."""
+    home = settings.ingestion_home
+    is_default_home = home == Settings.model_fields["ingestion_home"].default
+    exports = ({} if is_default_home else {"INGESTION_HOME": str(home.resolve())}) | choice
+    lines = [f"export {name}={shlex.quote(value)}" for name, value in exports.items()]
+    if lines:
+        lines = ["First, in the shell of the next commands:", *lines, ""]
+    lines += [
+        f"{settings.lake_root}  the lake: bars and OHLC as Delta tables",
+        "ingestion-pipeline show  the latest snapshots",
+        f"make up  the Dagster UI at http://{settings.webserver_host}:{settings.webserver_port}",
+    ]
+    for line in ["", *lines]:
+        out.print(line, markup=False, soft_wrap=True)
 
 
-def _print_snapshots(rows: dict[str, dict[str, Any] | None]) -> None:
-    table = RichTable("Market", "As of (UTC)", header_style="bold")
-    for heading in ("Price", "24 h", "7 d", "30 d", "Volatility"):
-        table.add_column(heading, justify="right")
-    for symbol, row in rows.items():
-        if row is None:
-            table.add_row(symbol, "no snapshot yet")
-            continue
-        shares = [row["change_24h_ratio"], row["roi_7d_ratio"], row["roi_30d_ratio"], row["volatility_ratio"]]
-        cells = ["" if share is None else f"{share:+.2%}" for share in shares]
-        as_of = datetime.fromisoformat(row["as_of"])
-        table.add_row(symbol, f"{as_of:%Y-%m-%d %H:%M}", f"{row['price']:,.6g}", *cells)
+def _print_snapshots(rows: dict[str, dict[str, Any] | None], closes: "dict[str, list[float]]") -> None:
+    """On a narrow terminal the sparklines have what the numbers leave."""
+    most = CLOSES if any(closes.values()) else 0
+    table = _snapshot_table(rows, closes, blocks=most, gap=2)
+    if out.is_terminal and _width(table) > out.width:
+        left = out.width - _width(_snapshot_table(rows, closes, blocks=0, gap=1)) - 1
+        table = _snapshot_table(rows, closes, blocks=min(left, most), gap=1)
+    _print_table(table)
+
+
+def _print_table(table: RichTable) -> None:
+    """On a terminal it is fitted; a pipe or a file is as wide as the table."""
+    if not out.is_terminal:
+        table.width = _width(table)
     out.print(table)
+
+
+def _width(table: RichTable) -> int:
+    return Measurement.get(out, out.options.update(width=1000), table).maximum
+
+
+def _snapshot_table(
+    rows: dict[str, dict[str, Any] | None], closes: "dict[str, list[float]]", *, blocks: int, gap: int
+) -> RichTable:
+    table = RichTable(header_style="bold", box=None, pad_edge=False, padding=(0, gap, 0, 0))
+    for heading in ("Market", "As of (UTC)"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("Price", "24 h", "7 d", "30 d", "Volatility"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    has_lines = blocks >= FEWEST_BLOCKS
+    if has_lines:
+        table.add_column(f"{CLOSES} days", no_wrap=True)
+    for symbol, row in rows.items():
+        cells = _snapshot_cells(row) if row else ["no snapshot yet", *[""] * 5]
+        table.add_row(symbol, *cells, *([_sparkline(closes[symbol], blocks)] if has_lines else []))
+    return table
+
+
+def _snapshot_cells(row: dict[str, Any]) -> list[str]:
+    as_of = datetime.fromisoformat(row["as_of"])
+    changes = [row["change_24h_ratio"], row["roi_7d_ratio"], row["roi_30d_ratio"]]
+    shares = ["" if share is None else f"{share:+.2%}" for share in changes]
+    volatility = "" if row["volatility_ratio"] is None else f"{row['volatility_ratio']:.2%}"
+    return [f"{as_of:%Y-%m-%d %H:%M}", f"{row['price']:,.6g}", *shares, volatility]
+
+
+def _sparkline(closes: "Sequence[float]", blocks: int) -> str:
+    """One block a close; where there are more closes than blocks, the last of each block's share."""
+    if len(closes) > blocks:
+        closes = [closes[(i + 1) * len(closes) // blocks - 1] for i in range(blocks)]
+    low, high = min(closes, default=0.0), max(closes, default=0.0)
+    steps = len(BLOCKS) - 1
+    return "".join(
+        BLOCKS[round((close - low) / (high - low) * steps) if high > low else steps // 2] for close in closes
+    )
 
 
 def _fail(text: str, code: int) -> None:

@@ -9,7 +9,7 @@ from ingestion_pipeline.orchestration.resources import RESOURCES
 from ingestion_pipeline.settings import Settings
 
 SETTINGS = Settings.from_environment()
-configure_logging(SETTINGS.log_level, style=SETTINGS.log_format)
+configure_logging(SETTINGS.log_level, style=SETTINGS.log_format, secrets=SETTINGS.secrets())
 
 defs = dg.Definitions.merge(
     market.defs,

@@ -6,11 +6,12 @@ names the variable, the value and what is expected; secrets are never printed.
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import parse_qs, unquote
 
 from croniter import CroniterBadDateError, croniter
 from pydantic import Field, SecretStr, ValidationError, field_validator
@@ -28,6 +29,10 @@ _DATABASE_SCHEMES = ("postgresql://", "postgres://", "postgresql+psycopg://", "p
 _REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 _HTTP_SCHEMES = ("http://", "https://")
 _LAKE_SCHEMES = ("s3://", "gs://", "az://", "abfs://", "abfss://", "file://")
+_CONTAINER = re.compile(r"abfss?://[^/@:]+@[^/@:]+(/.*)?")  # container@account is Azure's spelling, not a user
+_PLAIN_URLS = ("lake_url", "coingecko_url", "binance_url")
+_SHORTEST_KEY = 12  # a shorter path is a word such as `hook`
+_USER_INFO = re.compile(r"^([^/]*://)?.*@")
 _CRON_FIELDS = 5
 _SYMBOL = re.compile(r"[A-Z0-9.^=_/-]+")
 _DAY = re.compile(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])")
@@ -141,6 +146,8 @@ class Settings(BaseSettings):
     def _lake_scheme(cls, value: str) -> str:
         if "://" in value and not value.startswith(_LAKE_SCHEMES):
             raise ValueError(f"expected a folder or a URL that starts with {' or '.join(_LAKE_SCHEMES)}")
+        if "://" in value and not _CONTAINER.fullmatch(value):
+            _refuse_user(value)
         return value
 
     @field_validator("database_url", "dagster_pg_url")
@@ -163,11 +170,21 @@ class Settings(BaseSettings):
     def _api_root(cls, value: str) -> str:
         if not value.startswith(_HTTP_SCHEMES):
             raise ValueError(f"expected a URL that starts with {' or '.join(_HTTP_SCHEMES)}")
+        _refuse_user(value)
         return value
 
     @property
     def lake_root(self) -> str:
         return self.lake_url or str(self.ingestion_home / "lake")
+
+    def secrets(self) -> frozenset[str]:
+        """Every value that no message may hold: passwords and keys, the passwords inside URLs, the webhook's path."""
+        found: set[str] = set()
+        for name, value in vars(self).items():
+            if isinstance(value, SecretStr):
+                secret = value.get_secret_value()
+                found.update(_secrets_of_url(secret) if name.endswith("_url") else [secret])
+        return frozenset(found - {""})
 
 
 def variables() -> dict[str, str]:
@@ -208,6 +225,26 @@ def _complete(value: SecretStr | None) -> SecretStr | None:
     return value
 
 
+def _refuse_user(url: str) -> None:
+    """A plain setting is printed; who puts a password into it would see it in every message."""
+    host, at, _ = url.partition("://")[2].rpartition("@")
+    if at and ("/" not in host or ":" in host.partition("/")[0]):
+        raise ValueError("expected a URL without a user or password")
+
+
+def _secrets_of_url(url: str) -> Iterator[str]:
+    """Its passwords, as they are written and as they are meant; of a webhook also the path, which is the key."""
+    rest = url.partition("://")[2]
+    if url.startswith(_HTTP_SCHEMES):
+        path = rest.partition("/")[2]
+        yield from (url, path) if len(path) >= _SHORTEST_KEY else (url,)
+    users = {rest.partition("@")[0], rest.rpartition("@")[0]} if "@" in rest else set()  # an @ in the password
+    passwords = {user.partition(":")[2] for user in users}
+    passwords.update(parse_qs(rest.partition("?")[2]).get("password", []))
+    yield from passwords
+    yield from map(unquote, passwords)
+
+
 def _has_next(cron: str) -> bool:
     with suppress(CroniterBadDateError):
         return bool(croniter(cron, datetime(2025, 1, 1, tzinfo=UTC)).get_next(float))
@@ -219,5 +256,7 @@ def _first_problem(error: ValidationError) -> ConfigurationError:
     name = str(problem["loc"][0])
     annotation = str(Settings.model_fields[name].annotation)
     value = "***" if "Secret" in annotation else str(problem["input"])
+    if name in _PLAIN_URLS:
+        value = _USER_INFO.sub(r"\1***@", value)
     expected = problem["msg"].removeprefix("Value error, ").removeprefix("expected ").removeprefix("Input should be ")
     return ConfigurationError(name.upper(), value, expected)

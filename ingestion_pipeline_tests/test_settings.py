@@ -220,3 +220,58 @@ def test_children_see_our_environment_and_what_we_add(monkeypatch: pytest.Monkey
         before,
         Settings.from_environment().log_level,
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [
+        ("COINGECKO_URL", f"https://user:{CANARY}@host/api", "https://***@host/api"),
+        ("COINGECKO_URL", f"https://{CANARY}@host/api", "https://***@host/api"),
+        ("COINGECKO_URL", f"ftp://user:{CANARY}@host/api", "ftp://***@host/api"),
+        ("BINANCE_URL", f"https://user:{CANARY}/x@host", "https://***@host"),
+        ("BINANCE_URL", f"https://user:x@{CANARY}@host", "https://***@host"),
+        ("BINANCE_URL", f"user:{CANARY}@host", "***@host"),
+        ("LAKE_URL", f"s3://key:{CANARY}@bucket/lake", "s3://***@bucket/lake"),
+        ("LAKE_URL", f"s3://key:{CANARY}/x@bucket/lake", "s3://***@bucket/lake"),
+        ("LAKE_URL", f"abfss://key:{CANARY}@account/lake", "abfss://***@account/lake"),
+    ],
+)
+def test_an_address_that_is_printed_may_hold_no_user(name: str, value: str, shown: str) -> None:
+    """It is refused, and what may be a password is not repeated."""
+    with pytest.raises(ConfigurationError) as caught:
+        Settings.from_environment({name: value})
+    assert (name, shown) == (caught.value.variable, caught.value.value)
+    starts = "starts with" in caught.value.expected
+    assert starts or caught.value.expected == "a URL without a user or password"
+    assert CANARY not in f"{caught.value} {caught.value!r} {caught.value.__cause__!r}"
+
+
+@pytest.mark.parametrize(
+    "url", ["s3://bucket/a@b", "abfss://container@account.dfs.core.windows.net/lake", "/srv/me@home/lake", "az://c/l"]
+)
+def test_an_at_sign_that_is_no_user_is_left_alone(url: str) -> None:
+    """In a path, and in Azure's own spelling of a container."""
+    assert url == Settings.from_environment({"LAKE_URL": url}).lake_root
+
+
+def test_secrets_are_known_by_value() -> None:
+    """Keys whole; of a URL its password, as it is written and as it is meant; of a webhook the address and its path."""
+    settings = Settings.from_environment(
+        {
+            "DATABASE_URL": "postgresql://user:p%40ss/1@host/db",
+            "DAGSTER_PG_URL": "postgresql://user@/db?host=/tmp&password=p1%2Fx",
+            "REDIS_URL": "redis://:p@ss/2@host",
+            "WORKER_PASSWORD": "a://b",
+            "ALERT_WEBHOOK_URL": "https://hooks.example.org/T00000/B11111",
+        }
+    )
+    expected = {"p%40ss/1", "p@ss/1", "p1/x", "p@ss/2", "a://b"}
+    webhook = {"https://hooks.example.org/T00000/B11111", "T00000/B11111"}
+    assert (expected | webhook, set()) == ((expected | webhook) & settings.secrets(), set(Settings().secrets()))
+    assert "user" not in settings.secrets()
+
+
+def test_every_secret_setting_is_among_the_secrets() -> None:
+    """A new one is, too."""
+    for name, value in SECRETS.items():
+        assert CANARY in "".join(Settings.from_environment({name: value}).secrets()), name

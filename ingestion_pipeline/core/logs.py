@@ -7,19 +7,33 @@ who know it, with `structlog.contextvars`.
 import logging
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from functools import partial
 from typing import Literal
 
 import structlog
 
 PACKAGE = "ingestion_pipeline"
 _SECRET_NAME = re.compile(r"secret|password|token|api[_-]?key|authorization", re.IGNORECASE)
-_URL_PASSWORD = re.compile(r"""(?<=://)([^:/@\s]*):[^/\s"'<>]+@""")
-_NAMED_SECRET = re.compile(r"""((?:secret|password|token|api[_-]?key)\w*=|\bbearer )[^&\s"'<>]+""", re.IGNORECASE)
+# to the last @, because a password that nobody encoded holds any character; rather too much than half of one
+_URL_PASSWORD = re.compile(r"""(?<=://)([^:/@\s]*):[^\s"'<>]+@""")
+_WEBHOOK = re.compile(r"""(https?://(?:hooks\.[^/\s]+|[^\s"'<>]*?/(?:web)?hooks?)/)[^\s"'<>]+""", re.IGNORECASE)
+_NAMED_SECRET = re.compile(
+    r"""((?:secret|password|token|api[_-]?key)\w*(?:["']\s*:\s*|\s*=\s*)|\bbearer )"""
+    r"""('(?:[^'\\\n]|\\.)*'?|"(?:[^"\\\n]|\\.)*"?|[^&\s"'<>]+)""",
+    re.IGNORECASE,
+)
+_SHORTEST_KNOWN = 4
+_OUR_OWN = ("level", "logger", "timestamp")  # never hold a secret, and a password may be a word such as `info`
 
 
-def configure_logging(level: str, *, style: Literal["auto", "json", "console"] = "auto") -> None:
-    """Sends the package's log lines to standard error, at `level` and above, and through Dagster's own handlers."""
+def configure_logging(
+    level: str, *, style: Literal["auto", "json", "console"] = "auto", secrets: Collection[str] = ()
+) -> None:
+    """Sends the package's log lines to standard error, at `level` and above, and through Dagster's own handlers.
+
+    What is in `secrets` is kept out of them wherever it stands.
+    """
     console = style == "console" or (style == "auto" and sys.stderr.isatty())
     shared: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -28,7 +42,7 @@ def configure_logging(level: str, *, style: Literal["auto", "json", "console"] =
         structlog.stdlib.PositionalArgumentsFormatter(),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
-        _redacted,
+        partial(_redacted, frozenset(secrets)),
     ]
     structlog.configure(
         processors=[
@@ -56,24 +70,30 @@ def configure_logging(level: str, *, style: Literal["auto", "json", "console"] =
     logger.propagate = False
 
 
-def redact(text: str) -> str:
-    """`text` without the passwords and keys of the URLs, connection strings and headers in it."""
-    return _NAMED_SECRET.sub(r"\1***", _URL_PASSWORD.sub(r"\1:***@", text))
+def redact(text: str, secrets: Collection[str] = ()) -> str:
+    """`text` without `secrets` and without the passwords and keys of URLs, connection strings and headers in it."""
+    for secret in sorted(secrets, key=len, reverse=True):  # one may be a part of another
+        if len(secret) >= _SHORTEST_KNOWN:
+            text = text.replace(secret, "***")
+    text = _URL_PASSWORD.sub(r"\1:***@", text)
+    return _NAMED_SECRET.sub(r"\1***", _WEBHOOK.sub(r"\1***", text))
 
 
-def _redacted(_: object, __: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
+def _redacted(
+    secrets: Collection[str], _: object, __: str, event: structlog.types.EventDict
+) -> structlog.types.EventDict:
     for name, value in event.items():
-        event[name] = value if name.startswith("_") else _clean(name, value)
+        event[name] = value if name.startswith("_") or name in _OUR_OWN else _clean(name, value, secrets)
     return event
 
 
-def _clean(name: str, value: object) -> object:
+def _clean(name: str, value: object, secrets: Collection[str]) -> object:
     if _SECRET_NAME.search(name):
         return "***"
     if isinstance(value, str):
-        return redact(value)
+        return redact(value, secrets)
     if isinstance(value, Mapping):
-        return {str(key): _clean(str(key), item) for key, item in value.items()}
+        return {redact(str(key), secrets): _clean(str(key), item, secrets) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [_clean(name, item) for item in value]
-    return redact(repr(value)) if isinstance(value, BaseException) else value
+        return [_clean(name, item, secrets) for item in value]
+    return redact(repr(value), secrets) if isinstance(value, BaseException) else value

@@ -11,6 +11,10 @@ from ingestion_pipeline.core.errors import IngestionError, TransientError
 RETRY_POLICY = dg.RetryPolicy(max_retries=2, delay=2, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 
 
+class Interrupted(dg.DagsterError, dg.DagsterExecutionInterruptedError):
+    """Ctrl-C, or a run that was cancelled. Dagster lets its own errors pass; a plain interrupt it would retry."""
+
+
 @contextmanager
 def explained_failures() -> Iterator[None]:
     """Turns an IngestionError into a `dg.Failure` whose text says what to do and whose metadata names the facts."""
@@ -18,6 +22,8 @@ def explained_failures() -> Iterator[None]:
         yield
     except (dg.Failure, dg.RetryRequested):
         raise  # explained already, by who knows best
+    except dg.DagsterExecutionInterruptedError as interrupt:
+        raise Interrupted("interrupted") from interrupt
     except IngestionError as error:
         facts: dict[str, str] = (
             {f.name: str(getattr(error, f.name)) for f in fields(error)} if is_dataclass(error) else {}

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PREVIEW_ROWS = 8
+LARGE = 1_000
 PICTURE_WIDTH, PICTURE_HEIGHT, PICTURE_POINTS = 160, 32, 40
 
 
@@ -83,5 +84,7 @@ def _cell(value: object) -> str:
         return ""
     if isinstance(value, datetime) and value.tzinfo is None:
         return str(value.date())  # our instants have a time zone: this is a day, as pandas has it
-    text = f"{value:.6g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:,.2f}" if abs(value) >= LARGE else f"{value:.6g}"
+    text = str(value)
     return text.replace("|", "\\|").removesuffix("+00:00")

@@ -33,6 +33,11 @@ WEEKLY = dg.WeeklyPartitionsDefinition(start_date=monday(FIRST_DAY).isoformat(),
 PARTITIONS: Mapping[Partitioning, TimePartitions | None] = {"none": None, "daily": DAILY, "weekly": WEEKLY}
 
 
+def partition_day(partitions: TimePartitions, day: date) -> date:
+    """The first day of the partition that `day` is in."""
+    return monday(day) if isinstance(partitions, dg.WeeklyPartitionsDefinition) else day
+
+
 def partition_length(partitions: TimePartitions) -> timedelta:
     return timedelta(days=7 if isinstance(partitions, dg.WeeklyPartitionsDefinition) else 1)
 
@@ -58,37 +63,29 @@ def partition_window(context: dg.AssetExecutionContext) -> Window:
 
 
 def due_range(
-    partitions: TimePartitions, settled: Collection[str], *, now: datetime, lookback_days: int
+    partitions: TimePartitions, settled: Collection[date], *, now: datetime, lookback_days: int
 ) -> tuple[date, date] | None:
     """First and last partition that a schedule should build now; None before the first day.
 
     Always the running one, and those of the lookback that are not settled. Ticks missed while the daemon was down are
     thus made up by the next.
     """
-    length = partition_length(partitions)
-    last = monday(now.date()) if length.days > 1 else now.date()
-    first = max(last - timedelta(days=lookback_days), FIRST_DAY)
-    first = max(monday(first), monday(FIRST_DAY)) if length.days > 1 else first
-    days = [first + i * length for i in range((last - first) // length + 1)]
-    due = [day for day in days if day.isoformat() not in settled or day == last]
-    return (min(due), last) if due else None
+    days = lookback_partitions(partitions, now=now, lookback_days=lookback_days)
+    due = [day for day in days if day not in settled or day == days[-1]]
+    return (due[0], days[-1]) if due else None
 
 
-def settled_partitions(
-    instance: dg.DagsterInstance, key: dg.AssetKey, partitions: TimePartitions, *, now: datetime
-) -> set[str]:
-    """The built partitions of an asset, without one whose last run began before it ended: that lacks the last bars."""
-    built = instance.get_materialized_partitions(key)
-    ended = [day for day in built if _midnight(day) + partition_length(partitions) <= now]
-    if ended:
-        newest = max(ended)
-        filters = dg.AssetRecordsFilter(asset_key=key, asset_partitions=[newest])
-        record = instance.fetch_materializations(filters, limit=1).records[0]
-        run = instance.get_run_record_by_id(record.run_id)
-        began = run.start_time if run and run.start_time else record.timestamp
-        if began < (_midnight(newest) + partition_length(partitions)).timestamp():
-            built = built - {newest}
-    return built
+def lookback_partitions(partitions: TimePartitions, *, now: datetime, lookback_days: int) -> list[date]:
+    """The partitions of the lookback, ascending, the running one last; none before the first day."""
+    last = partition_day(partitions, now.date())
+    first = partition_day(partitions, max(last - timedelta(days=lookback_days), FIRST_DAY))
+    return partitions_of(partitions, first, last)
+
+
+def partitions_of(partitions: TimePartitions, first: date, last: date) -> list[date]:
+    """The first day of every partition that the days `first` to `last` touch, ascending."""
+    length, start = partition_length(partitions), partition_day(partitions, first)
+    return [start + i * length for i in range((partition_day(partitions, last) - start) // length + 1)]
 
 
 def _midnight(key: str) -> datetime:

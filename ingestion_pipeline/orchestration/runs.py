@@ -1,17 +1,22 @@
 """Runs jobs in this process, recorded in Dagster like any other run, and says what came of them.
 
-Belongs here: what `demo` and `backfill` share. Does not belong here: which jobs a domain has (its automation.py), printing.
+Belongs here: what `demo` and `backfill` share. Does not belong here: which jobs a domain has (its automation.py), what
+is stale (staleness.py), printing.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date, datetime
 from typing import Any
 
 import dagster as dg
+from dagster._core.execution.plan.objects import ErrorSource
 
+from ingestion_pipeline.core.clock import utc_now
 from ingestion_pipeline.core.windows import Window
-from ingestion_pipeline.orchestration.partitions import TimePartitions, monday, partition_length, range_tags
+from ingestion_pipeline.orchestration.orphans import process_tags
+from ingestion_pipeline.orchestration.partitions import TimePartitions, partitions_of, range_tags
+from ingestion_pipeline.orchestration.staleness import Builds, spans
 
 # Every event is recorded all the same; on the terminal only the outcome counts.
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -44,12 +49,19 @@ class Outcome:
 def run_job(
     job: dg.JobDefinition, instance: dg.DagsterInstance, outcome: Outcome, *, tags: Mapping[str, str] | None = None
 ) -> bool:
-    """Runs `job` to its end in this process and adds what it did to `outcome`; True if it succeeded."""
-    result = job.execute_in_process(instance=instance, tags=dict(tags or {}), run_config=QUIET, raise_on_error=False)
+    """Runs `job` to its end in this process and adds what it did to `outcome`; True if it succeeded.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C during the run, which Dagster takes for a failure of the step.
+    """
+    tags = {**(tags or {}), **process_tags()}
+    result = job.execute_in_process(instance=instance, tags=tags, run_config=QUIET, raise_on_error=False)
     outcome.run_count += 1
     for event in result.all_events:
-        _add_event(outcome, event)
+        _add_event(outcome, job, event)
     if not result.success:
+        if any(_is_interrupt(event) for event in result.all_events):
+            raise KeyboardInterrupt
         outcome.problems.extend(_problems(result, job))
     return result.success
 
@@ -59,12 +71,9 @@ def day_ranges(first: date, last: date, partitions: TimePartitions, *, per_run: 
 
     Oldest first, because statistics look back on earlier days.
     """
-    length = partition_length(partitions)
-    start = monday(first) if length.days > 1 else first
-    while start <= last:
-        end = min(start + (per_run - 1) * length, monday(last) if length.days > 1 else last)
-        yield start, end
-        start = end + length
+    days = partitions_of(partitions, first, last)
+    for i in range(0, len(days), per_run):
+        yield days[i], days[i : i + per_run][-1]
 
 
 def backfill(
@@ -76,6 +85,7 @@ def backfill(
     per_run: int,
     again: bool,
     on_range: Callable[[date, date, bool], None],
+    now: datetime | None = None,
 ) -> bool:
     """Runs a partitioned job over the days of `window`; stops at the first range that fails.
 
@@ -85,56 +95,51 @@ def backfill(
         outcome: Grows with every run.
         window: Whole days.
         per_run: Partitions in one run.
-        again: Build also what has been built: without it a broken-off backfill goes on where it stopped.
+        again: Build also what is settled: without it a broken-off backfill goes on where it stopped.
         on_range: Called after each range with its first and last day and whether it was skipped.
+        now: Which partitions have ended; the clock's by default.
     """
     partitions: Any = job.partitions_def
-    built = set() if again else _built(job, instance)
+    builds = Builds(instance, job.asset_layer.asset_graph)
     for first, last in day_ranges(window.first_day, window.last_day, partitions, per_run=per_run):
-        keys = {
-            (first + i * partition_length(partitions)).isoformat()
-            for i in range((last - first) // partition_length(partitions) + 1)
-        }
-        is_skipped = keys <= built
+        days = partitions_of(partitions, first, last)
+        settled = set() if again else builds.settled(job.asset_layer.selected_asset_keys, days, now=now or utc_now())
+        is_skipped = settled.issuperset(days)
         if not is_skipped and not run_job(job, instance, outcome, tags=range_tags(first, last)):
             return False
         on_range(first, last, is_skipped)
     return True
 
 
-def outdated(
-    job: dg.JobDefinition, instance: dg.DagsterInstance, *, source: dg.AssetKey, window: Window, days: int
-) -> Window | None:
-    """The span of days, up to `days` after `window`, that `job` built before `source` was last built in `window`.
+def outdated_spans(
+    job: dg.JobDefinition, instance: dg.DagsterInstance, *, since: date, per_run: int
+) -> list[tuple[date, date]]:
+    """The partitions of `job` from `since` on that are older than what they read, as ranges for runs, oldest first.
 
-    None if there is none. It is read from what is recorded, so that a process killed before it could build them again
-    leaves them to the next.
+    It is read from what is recorded, so that a process killed before it could build them again leaves them to the next.
     """
-    changed = _last_built(instance, source)
-    newest = max((changed.get(day.isoformat(), 0) for day in window.days()), default=0)
-    last = window.last_day + timedelta(days=days)
-    later = [
-        day
-        for key in job.asset_layer.selected_asset_keys
-        for day, built in _last_built(instance, key).items()
-        if window.last_day < date.fromisoformat(day) <= last and built < newest
-    ]
-    return Window.of_days(*map(date.fromisoformat, (min(later), max(later)))) if later else None
+    partitions: Any = job.partitions_def
+    found = Builds(instance, job.asset_layer.asset_graph).outdated(job.asset_layer.selected_asset_keys)
+    return spans((day for day in found if day >= since), partitions, per_run=per_run)
 
 
-def _last_built(instance: dg.DagsterInstance, key: dg.AssetKey) -> Mapping[str, int]:
-    """Of each built partition, the place of its last materialization in the order of all events."""
-    return instance.event_log_storage.get_latest_storage_id_by_partition(key, dg.DagsterEventType.ASSET_MATERIALIZATION)
+def run_spans(
+    job: dg.JobDefinition,
+    instance: dg.DagsterInstance,
+    outcome: Outcome,
+    ranges: Iterable[tuple[date, date]],
+    *,
+    on_range: Callable[[date, date, bool], None],
+) -> bool:
+    """Runs a partitioned job over each of `ranges`; stops at the first that fails. `on_range` as in `backfill`."""
+    for first, last in ranges:
+        if not run_job(job, instance, outcome, tags=range_tags(first, last)):
+            return False
+        on_range(first, last, False)
+    return True
 
 
-def _built(job: dg.JobDefinition, instance: dg.DagsterInstance) -> set[str]:
-    """The partitions that every partitioned asset of `job` has."""
-    graph = job.asset_layer.asset_graph
-    keys = [key for key in job.asset_layer.selected_asset_keys if graph.get(key).is_partitioned]
-    return set.intersection(*(set(instance.get_materialized_partitions(key)) for key in keys)) if keys else set()
-
-
-def _add_event(outcome: Outcome, event: dg.DagsterEvent) -> None:
+def _add_event(outcome: Outcome, job: dg.JobDefinition, event: dg.DagsterEvent) -> None:
     if event.is_step_materialization:
         materialization = event.step_materialization_data.materialization
         asset = outcome.asset(materialization.asset_key)
@@ -145,8 +150,8 @@ def _add_event(outcome: Outcome, event: dg.DagsterEvent) -> None:
             asset.rows += int(_number(count))
         if materialization.partition is not None:
             asset.partitions.add(materialization.partition)
-    elif event.event_type_value == "ASSET_CHECK_EVALUATION":
-        evaluation: Any = event.event_specific_data
+    elif event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+        evaluation = event.asset_check_evaluation_data
         asset = outcome.asset(evaluation.asset_key)
         if evaluation.passed:
             asset.checks_passed += 1
@@ -156,9 +161,10 @@ def _add_event(outcome: Outcome, event: dg.DagsterEvent) -> None:
             asset.checks_failed += 1
             why = f": {evaluation.description}" if evaluation.description else ""
             outcome.problems.append(f"check {evaluation.check_name} failed{why}")
-    elif event.event_type_value == "STEP_SUCCESS" and event.step_key and not event.step_key.endswith("_checks"):
-        step: Any = event.event_specific_data
-        outcome.asset(dg.AssetKey(event.step_key.split("__"))).seconds += step.duration_ms / 1000
+    elif event.is_step_success and event.node_handle:
+        definition = job.asset_layer.get_assets_def_for_node(event.node_handle)
+        for key in definition.keys if definition else ():  # a step of checks has none
+            outcome.asset(key).seconds += event.step_success_data.duration_ms / 1000
 
 
 def _number(value: Any) -> float:
@@ -168,12 +174,16 @@ def _number(value: Any) -> float:
 def _problems(result: dg.ExecuteInProcessResult, job: dg.JobDefinition) -> list[str]:
     texts = []
     for event in result.all_events:
-        if event.event_type_value == "STEP_FAILURE":
-            failure: Any = event.event_specific_data
+        if event.is_step_failure:
+            failure = event.step_failure_data
             said = failure.user_failure_data.description if failure.user_failure_data else None
             reason = said or (failure.error.message if failure.error else event.message) or "no reason given"
             texts.append(f"{event.step_key}: {reason.strip()}")
-        elif event.event_type_value == "RESOURCE_INIT_FAILURE":
+        elif event.is_resource_init_failure:
             resource: Any = event.event_specific_data
             texts.append(resource.error.message.strip())
     return texts or [f"{job.name} failed; see run {result.run_id}"]
+
+
+def _is_interrupt(event: dg.DagsterEvent) -> bool:
+    return event.is_step_failure and event.step_failure_data.error_source == ErrorSource.INTERRUPT

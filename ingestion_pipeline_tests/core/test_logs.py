@@ -130,3 +130,45 @@ def test_lines_are_for_people_on_a_terminal_and_json_elsewhere(terminal: bool) -
     written = read(ours, 65536).decode() if terminal else result.stderr.decode()
     close(ours)
     assert (True, not terminal) == ("hello" in written, written.startswith("{"))
+
+
+@pytest.mark.parametrize(
+    ("text", "clean"),
+    [
+        ("postgresql://u:pa/ss@h/db", "postgresql://u:***@h/db"),
+        ("redis://:p@ss/word@h gone", "redis://:***@h gone"),
+        ("host=h password='a b c' dbname=d", "host=h password=*** dbname=d"),
+        (r"password = 'it\'s b' dbname=d", "password = *** dbname=d"),
+        ('password="a b" x', "password=*** x"),
+        ("password='never closed", "password=***"),
+        ("{'password': 'a b', 'x': 1}", "{'password': ***, 'x': 1}"),
+        ("POST https://hooks.slack.com/services/T0/B0/x: 404", "POST https://hooks.slack.com/*** 404"),
+        ("https://discord.com/api/webhooks/1/x", "https://discord.com/api/webhooks/***"),
+    ],
+)
+def test_passwords_of_any_spelling_are_recognised(text: str, clean: str) -> None:
+    """With slashes, signs and spaces in them; in the path of a webhook."""
+    assert clean == redact(text)
+
+
+def test_known_secrets_are_redacted_wherever_they_stand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The longest first, so that no rest of one is left; not those so short that they are in every text."""
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    configure_logging("info", style="json", secrets={CANARY, f"{CANARY}-more", "abc", "info"})
+    try:
+        structlog.get_logger(f"{PACKAGE}.x").info(f"x{CANARY}-more {CANARY}, abc", pair={CANARY: [f"<{CANARY}>"]})
+        logging.getLogger(f"{PACKAGE}.y").info("they said %s", CANARY)
+    finally:
+        monkeypatch.undo()
+        configure_logging("debug", style="json")
+    first, second = parsed(stream)
+    assert ("x*** ***, abc", {"***": ["<***>"]}, "info") == (first["event"], first["pair"], first["level"])
+    assert "they said ***" == second["event"]
+
+
+@pytest.mark.parametrize("secret", ['a"b c', "a'b'", "p<w>d"])
+def test_a_password_that_no_pattern_recognises_is_redacted_because_it_is_known(secret: str) -> None:
+    """And only because of that."""
+    text = f"connecting with postgresql://u:{secret}@h/db"
+    assert ("connecting with postgresql://u:***@h/db", True) == (redact(text, {secret}), secret in redact(text))

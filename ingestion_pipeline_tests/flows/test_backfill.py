@@ -1,5 +1,6 @@
 """`ingestion-pipeline backfill`: skips what is there, builds what is missing, and what looked back on what was missing."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -132,3 +133,37 @@ def test_a_backfill_that_was_killed_before_the_lookback_is_made_good(
     killed(*earlier, home=tmp_path, when=lambda printed: "market_weekly_job: " in printed)
     home.backfill(MONDAY - timedelta(days=14), MONDAY - timedelta(days=1))
     pd.testing.assert_frame_equal(straight["roi_statistics"], home.rows()["roi_statistics"])
+
+
+def progress(printed: str) -> dict[str, str]:
+    """How far each bar came: done, of how many."""
+    return dict(re.findall(r"^(market_\w+) .* (\d+/\d+) +partitions", printed, re.MULTILINE))
+
+
+def test_a_week_is_built_again_when_more_of_its_days_are(tmp_path: Path) -> None:
+    """First its Wednesday, then all of it; the bar counts weeks as weeks."""
+    home, monday = Home(tmp_path), date(2025, 1, 6)
+    home.backfill(monday + timedelta(days=2), monday + timedelta(days=2))
+    whole = home.backfill(monday, monday + timedelta(days=6))
+    assert f"market_weekly_job: {monday} to {monday} built" in lines(whole)
+    assert {"market_daily_job": "7/7", "market_weekly_job": "1/1"} == progress(whole)
+    rows = home.rows()
+    weekly, daily = rows["ohlc_weekly"].set_index("symbol"), rows["ohlc_daily"]
+    assert daily.groupby("symbol")["bar_count"].sum().to_dict() == weekly["bar_count"].to_dict()
+
+
+def test_later_days_of_the_same_span_are_built_again_too(tmp_path: Path, straight: dict[str, pd.DataFrame]) -> None:
+    """They are skipped as built before, and look back on the days that are new. After that there is nothing to do."""
+    home, first, last = Home(tmp_path), MONDAY - timedelta(days=14), MONDAY + timedelta(days=20)
+    home.backfill(MONDAY, last)
+    options = ("--days-per-run", "14")
+    printed = home.backfill(first, last, *options)
+    assert f"market_daily_job: {MONDAY} to {MONDAY + timedelta(days=13)} built before" in lines(printed)
+    assert f"market_lookback_job: {MONDAY} to {MONDAY + timedelta(days=13)} built" in lines(printed)
+    assert {"market_daily_job": "35/35", "market_weekly_job": "5/5", "market_lookback_job": "21/21"} == progress(
+        printed
+    )
+    rows = home.rows()
+    for name, expected in straight.items():
+        pd.testing.assert_frame_equal(expected, rows[name])
+    assert {True} == {line.endswith(" built before") for line in lines(home.backfill(first, last, *options))}

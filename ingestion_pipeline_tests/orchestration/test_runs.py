@@ -1,18 +1,29 @@
 """Jobs run in this process: ranges of partitions, what is skipped, what came of it."""
 
+import os
+import signal
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 import pytest
 
 from ingestion_pipeline.core.errors import ContractError
-from ingestion_pipeline.core.windows import Window
+from ingestion_pipeline.core.windows import Window, midnight
 from ingestion_pipeline.definitions import defs
-from ingestion_pipeline.orchestration.failures import explained_failures
+from ingestion_pipeline.orchestration.failures import RETRY_POLICY, explained_failures
 from ingestion_pipeline.orchestration.partitions import DAILY, WEEKLY, TimePartitions, partition_window
-from ingestion_pipeline.orchestration.runs import Outcome, _add_event, backfill, day_ranges, outdated, run_job
+from ingestion_pipeline.orchestration.runs import (
+    Outcome,
+    _add_event,
+    backfill,
+    day_ranges,
+    outdated_spans,
+    run_job,
+    run_spans,
+)
 from ingestion_pipeline_tests.pipeline import Pipeline
 
 FIRST, LAST = date(2025, 3, 3), date(2025, 3, 9)
@@ -49,7 +60,9 @@ class Toys:
         defs = dg.Definitions([toys, dolls], jobs=[dg.define_asset_job("toy_job", [toys, dolls])])
         return defs.resolve_job_def("toy_job")
 
-    def backfill(self, first: date, last: date, *, per_run: int = 2, again: bool = False) -> tuple[bool, Outcome]:
+    def backfill(
+        self, first: date, last: date, *, per_run: int = 2, again: bool = False, now: datetime | None = None
+    ) -> tuple[bool, Outcome]:
         outcome = Outcome()
         is_done = backfill(
             self.job,
@@ -58,6 +71,7 @@ class Toys:
             window=Window.of_days(first, last),
             per_run=per_run,
             again=again,
+            now=now,
             on_range=lambda *told: self.told.append(told),
         )
         return is_done, outcome
@@ -163,46 +177,84 @@ def test_weeks_are_backfilled_by_their_monday(empty: dg.DagsterInstance) -> None
     assert {"2025-03-03", "2025-03-10", "2025-03-17"} == empty.get_materialized_partitions(TOYS)
 
 
-def stale(toys: Toys, window: tuple[date, date], *, after_days: int) -> Window | None:
-    return outdated(toys.job, toys.instance, source=TOYS, window=Window.of_days(*window), days=after_days)
+def outdated(toys: Toys, *, since: date = FIRST, per_run: int = 90) -> list[tuple[date, date]]:
+    return outdated_spans(toys.job, toys.instance, since=since, per_run=per_run)
 
 
-def test_later_days_built_before_an_earlier_one_are_outdated(toys: Toys) -> None:
-    """They looked back on a day that was not there; within their reach only."""
-    toys.backfill(date(2025, 3, 10), date(2025, 3, 14))
-    toys.backfill(FIRST, FIRST)
-    assert Window.of_days(date(2025, 3, 10), date(2025, 3, 14)) == stale(toys, (FIRST, FIRST), after_days=365)
-    assert Window.of_days(date(2025, 3, 10), date(2025, 3, 11)) == stale(toys, (FIRST, FIRST), after_days=8)
-    assert stale(toys, (FIRST, FIRST), after_days=6) is None
+def test_what_is_older_than_its_source_is_outdated_wherever_it_lies(toys: Toys, empty: dg.DagsterInstance) -> None:
+    """Not only after the days that were built: in consecutive spans of a bounded number."""
+    toys.backfill(FIRST, LAST)
+    assert [] == outdated(toys)
+    for day in (3, 5, 6, 7):
+        empty.report_runless_asset_event(dg.AssetMaterialization(TOYS, partition=f"2025-03-0{day}"))
+    assert days((3, 3), (5, 7)) == outdated(toys)
+    assert days((3, 3), (5, 6), (7, 7)) == outdated(toys, per_run=2)
+    assert days((5, 7)) == outdated(toys, since=date(2025, 3, 4))
 
 
-def test_later_days_built_after_it_are_not_outdated(toys: Toys) -> None:
-    """In the order of time, or built again since."""
+def test_the_spans_are_run_until_one_fails(toys: Toys) -> None:
+    """Each is told of; what comes after the failure is not tried."""
+    toys.fails_on = date(2025, 3, 7)
+    told, outcome = list[tuple[date, date, bool]](), Outcome()
+    ranges = days((3, 3), (5, 6), (7, 7), (9, 9))
+    assert not run_spans(toys.job, toys.instance, outcome, ranges, on_range=lambda *it: told.append(it))
+    assert [(first, last, False) for first, last in ranges[:2]] == told
+    assert 3 == outcome.run_count
+
+
+def test_a_day_built_while_it_was_running_is_built_again_when_it_has_ended(toys: Toys) -> None:
+    """Its last bars came after the run; so does a running day, which is never settled."""
+    today = datetime.now(UTC).date()
+    tomorrow = midnight(today + timedelta(days=1))
+    toys.backfill(today - timedelta(days=1), today)
+    toys.built.clear()
+    toys.backfill(today - timedelta(days=1), today, per_run=1, now=tomorrow)
+    assert [(today, today)] == toys.built
+
+
+def test_a_day_whose_source_was_built_again_is_built_again(toys: Toys, empty: dg.DagsterInstance) -> None:
+    """As after a rebuild that was killed between two assets."""
+    toys.backfill(FIRST, LAST)
+    empty.report_runless_asset_event(dg.AssetMaterialization(TOYS, partition="2025-03-05"))
+    toys.built.clear()
     toys.backfill(FIRST, LAST, per_run=1)
-    assert stale(toys, (FIRST, FIRST), after_days=365) is None
-    toys.backfill(FIRST, FIRST, again=True)
-    toys.backfill(date(2025, 3, 4), LAST, again=True)
-    assert stale(toys, (FIRST, FIRST), after_days=365) is None
+    assert days((5, 5)) == toys.built
 
 
-def test_nothing_is_outdated_where_nothing_is_built(toys: Toys) -> None:
-    """An empty instance, and days that no run has touched."""
-    assert stale(toys, (FIRST, LAST), after_days=365) is None
-    toys.backfill(FIRST, FIRST)
-    assert stale(toys, (LAST, LAST), after_days=365) is None
+@pytest.mark.parametrize("retries", [None, RETRY_POLICY])
+def test_ctrl_c_ends_a_run_at_once(empty: dg.DagsterInstance, retries: dg.RetryPolicy | None) -> None:
+    """It is no failure that is told, nor one that is tried again."""
+    tries = []
+
+    @dg.asset(retry_policy=retries)
+    def toys() -> None:
+        tries.append(1)
+        with explained_failures():
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(10)
+
+    @dg.asset
+    def trains() -> None:
+        tries.append(2)
+
+    job = dg.Definitions([toys, trains], jobs=[dg.define_asset_job("toy_job", [toys, trains])])
+    with pytest.raises(KeyboardInterrupt):
+        run_job(job.resolve_job_def("toy_job"), empty, Outcome())
+    assert [1] == tries
 
 
 def test_an_outcome_counts_rows_partitions_seconds_and_checks(pipeline: Pipeline) -> None:
     """Of real market jobs, as the command prints them."""
     outcome = Outcome()
     for event in pipeline.run("market_daily_job", FIRST, FIRST + timedelta(days=1)).all_events:
-        _add_event(outcome, event)
+        _add_event(outcome, defs.resolve_job_def("market_daily_job"), event)
     checks = len([key for key in defs.resolve_asset_graph().asset_check_keys if key.asset_key.path[-1] == "price_bars"])
     daily, bars = outcome.assets["market/ohlc_daily"], outcome.assets["market/price_bars"]
     assert (6, {"2025-03-03", "2025-03-04"}) == (daily.rows, daily.partitions)
     assert 2 * (2 * 288 + 78) == bars.rows
     assert (checks, 0, 0) == (bars.checks_passed, bars.checks_warned, bars.checks_failed)
     assert daily.seconds > 0
+    assert 6 == len(outcome.assets)  # a step of checks is no asset
     assert 3 == outcome.assets["market/markets"].rows
 
 

@@ -9,11 +9,11 @@ import psycopg
 import pytest
 from sqlalchemy import create_engine, text
 
-from ingestion_pipeline.core.errors import MigrationError, StoreUnavailableError
+from ingestion_pipeline.core.errors import ConfigurationError, MigrationError, NotMigratedError, StoreUnavailableError
 from ingestion_pipeline.settings import PROJECT_ROOT, Settings
-from ingestion_pipeline.storage.database import DAGSTER_TUNING, database
+from ingestion_pipeline.storage.database import DAGSTER_TUNING, Purpose, database
 from ingestion_pipeline.storage.embedded import EmbeddedServer
-from ingestion_pipeline.storage.migrate import ensure_database, pending
+from ingestion_pipeline.storage.migrate import ensure_database, migrate, pending
 
 ASK = "select current_user, current_database(), pg_get_userbyid(datdba) from pg_database where datname = current_database()"
 
@@ -155,3 +155,51 @@ def test_migrating_with_passwords_lets_each_role_log_in_as_itself(external: str,
         connection.execute("alter role dagster password null")
     assert [("dagster", True), ("pipeline_worker", True)] == stored
     assert "dagster" == ask(dagsters)[2]
+
+
+@pytest.mark.parametrize("purpose", ["run", "read"])
+def test_an_external_database_that_is_not_migrated_is_left_alone(
+    external: str, tmp_path: Path, purpose: Purpose
+) -> None:
+    """Unless the purpose is to prepare it."""
+    before = (databases(external), pending(external))
+    settings = Settings.from_environment({"INGESTION_HOME": str(tmp_path), "DATABASE_URL": external})
+    with pytest.raises(NotMigratedError, match="run `ingestion-pipeline migrate`"), database(settings, purpose=purpose):
+        pass
+    assert before == (databases(external), pending(external))
+
+
+def test_runs_need_dagsters_database_and_reading_does_not(external: str, tmp_path: Path) -> None:
+    """Neither makes it, nor sets a password; once it is prepared, all three see the same."""
+    settings = Settings.from_environment(
+        {"INGESTION_HOME": str(tmp_path), "DATABASE_URL": external, "DAGSTER_PG_URL": "", "WORKER_PASSWORD": "worker's"}
+    )
+    migrate(external)
+    before = databases(external)
+    with database(settings, purpose="read") as read:
+        pass
+    with (
+        pytest.raises(NotMigratedError, match=r"create database external_\d+_dagster"),
+        database(settings, purpose="run"),
+    ):
+        pass
+    passwords = "select rolpassword from pg_authid where rolname = 'pipeline_worker'"
+    with psycopg.connect(external) as connection:
+        assert (None,) == connection.execute(passwords).fetchone()
+    assert before == databases(external)
+    with database(settings) as prepared, database(settings, purpose="run") as run:
+        pass
+    with psycopg.connect(external) as connection:
+        connection.execute("alter role pipeline_worker password null")
+    assert read == prepared == run
+
+
+def test_a_home_that_is_no_folder_is_named(external: str, tmp_path: Path) -> None:
+    """Before the server is asked."""
+    (tmp_path / "file").touch()
+    for home in (tmp_path / "file", tmp_path / "file" / "below"):
+        settings = Settings.from_environment({"INGESTION_HOME": str(home), "DATABASE_URL": external})
+        with pytest.raises(ConfigurationError) as caught, database(settings):
+            pass
+        assert ("INGESTION_HOME", str(home)) == (caught.value.variable, caught.value.value)
+    assert pending(external)

@@ -11,6 +11,8 @@ from ingestion_pipeline.core.windows import Window
 from ingestion_pipeline.domains.market import ingest
 from ingestion_pipeline.domains.market.reads import AGGREGATE_KEYS, LATEST_KEYS
 from ingestion_pipeline.domains.market.tables import (
+    BASE_PRICE_MAX_AGE_DAYS,
+    COMPARISON_WINDOW_DAYS,
     COMPARISONS,
     GRAIN_SECONDS,
     GRAINS,
@@ -20,6 +22,7 @@ from ingestion_pipeline.domains.market.tables import (
     OHLC_WEEKLY,
     PRICE_BARS,
     ROI_STATISTICS,
+    ROI_WINDOWS_DAYS,
     SNAPSHOTS,
 )
 from ingestion_pipeline.orchestration.metadata import materialized, picture
@@ -34,9 +37,8 @@ from ingestion_pipeline.storage.postgres import Postgres
 if TYPE_CHECKING:
     import pandas as pd
 
-COMPARISON_WINDOW_DAYS = 30
-LONGEST_WINDOW_DAYS = 365
-BASE_PRICE_SLACK_DAYS = 8
+COMPARISONS_LOOK_BACK_DAYS = COMPARISON_WINDOW_DAYS + BASE_PRICE_MAX_AGE_DAYS
+STATISTICS_LOOK_BACK_DAYS = max(ROI_WINDOWS_DAYS) + BASE_PRICE_MAX_AGE_DAYS
 DAYS_PER_PART = 366
 PAIR_ROWS_PER_PART = 2_000_000
 ANSWERED = OwnCheck("answered", "The provider answered for every configured market.")
@@ -171,7 +173,7 @@ def snapshots(
     )
 
 
-@table_asset(COMPARISONS, deps=[lookback(OHLC_DAILY, days=COMPARISON_WINDOW_DAYS)])
+@table_asset(COMPARISONS, deps=[lookback(OHLC_DAILY, days=COMPARISONS_LOOK_BACK_DAYS)])
 def comparisons(
     context: dg.AssetExecutionContext,
     settings: dg.ResourceParam[Settings],
@@ -190,7 +192,7 @@ def comparisons(
     market_count = len(known)
     days = max(1, min(DAYS_PER_PART, PAIR_ROWS_PER_PART // max(1, market_count * market_count // 2)))
     for part in window.split(days=days):
-        closes = _closes(lake, known, _with_history(part, COMPARISON_WINDOW_DAYS))
+        closes = _closes(lake, known, part.widened(before=timedelta(days=COMPARISONS_LOOK_BACK_DAYS)))
         rows = compare.comparisons(closes, as_of_days=part.days(), window_days=COMPARISON_WINDOW_DAYS)
         postgres.replace(COMPARISONS, rows, part)
         counts |= _day_counts(rows)
@@ -198,7 +200,7 @@ def comparisons(
     return materialized(context, COMPARISONS, counts=counts, sample=sample)
 
 
-@table_asset(ROI_STATISTICS, deps=[MARKETS, lookback(OHLC_DAILY, days=LONGEST_WINDOW_DAYS)])
+@table_asset(ROI_STATISTICS, deps=[MARKETS, lookback(OHLC_DAILY, days=STATISTICS_LOOK_BACK_DAYS)])
 def roi_statistics(
     context: dg.AssetExecutionContext,
     settings: dg.ResourceParam[Settings],
@@ -216,7 +218,7 @@ def roi_statistics(
     counts: dict[date, int] = {}
     known = ingest.known_markets(postgres, settings.ingestion_markets)
     for part in window.split(days=DAYS_PER_PART):
-        closes = _closes(lake, known, _with_history(part, LONGEST_WINDOW_DAYS))
+        closes = _closes(lake, known, part.widened(before=timedelta(days=STATISTICS_LOOK_BACK_DAYS)))
         rows = statistics.roi_statistics(closes, known, as_of_days=part.days(), risk_free_rate=settings.risk_free_rate)
         postgres.replace(ROI_STATISTICS, rows, part)
         counts |= _day_counts(rows)
@@ -272,11 +274,6 @@ def _answered(table: Table, report: ingest.Report) -> dg.AssetCheckResult:
 
 def _day_counts(rows: "pd.DataFrame") -> dict[date, int]:
     return {day.date(): int(count) for day, count in rows.groupby("as_of_date").size().items()}
-
-
-def _with_history(window: Window, days: int) -> Window:
-    """`window` with `days` days before it, and a week more in which a base price may lie."""
-    return window.widened(before=timedelta(days=days + BASE_PRICE_SLACK_DAYS))
 
 
 ASSETS = [markets, price_bars, ohlc_hourly, ohlc_daily, ohlc_weekly, snapshots, comparisons, roi_statistics]

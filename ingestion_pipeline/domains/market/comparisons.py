@@ -17,7 +17,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ingestion_pipeline.domains.market.statistics import (
-    BASE_PRICE_MAX_AGE_DAYS,
     METHOD_VERSION,
     ROUNDING,
     Array,
@@ -33,7 +32,7 @@ from ingestion_pipeline.domains.market.statistics import (
     last_unadjusted_rows,
     price_series,
 )
-from ingestion_pipeline.domains.market.tables import COMPARISONS
+from ingestion_pipeline.domains.market.tables import BASE_PRICE_MAX_AGE_DAYS, COMPARISON_WINDOW_DAYS, COMPARISONS
 
 _BLOCK_SYMBOLS = 500  # of one matrix product: few calls, and most of the lower triangle is left out
 _MAX_CALENDARS = 12  # above this many patterns of days, sums over masks cost less than a product per pair of patterns
@@ -51,7 +50,9 @@ class PairStatistics:
     common_return_count: NDArray[np.int32]
 
 
-def comparisons(closes: pd.DataFrame, *, as_of_days: Sequence[date], window_days: int = 30) -> pd.DataFrame:
+def comparisons(
+    closes: pd.DataFrame, *, as_of_days: Sequence[date], window_days: int = COMPARISON_WINDOW_DAYS
+) -> pd.DataFrame:
     """Every pair of symbols that have a close in (as_of - window, as_of], first symbol before second.
 
     Args:

@@ -3,7 +3,7 @@
 import dagster as dg
 
 from ingestion_pipeline.domains.market.assets import ASSETS
-from ingestion_pipeline.domains.market.automation import JOBS, SCHEDULES
+from ingestion_pipeline.domains.market.automation import JOBS, SCHEDULES, SENSORS
 from ingestion_pipeline.domains.market.checks import CHECKS
 
-defs = dg.Definitions(assets=ASSETS, asset_checks=CHECKS, jobs=JOBS, schedules=SCHEDULES)
+defs = dg.Definitions(assets=ASSETS, asset_checks=CHECKS, jobs=JOBS, schedules=SCHEDULES, sensors=SENSORS)

@@ -17,11 +17,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ingestion_pipeline.core.tables import Table
-from ingestion_pipeline.domains.market.tables import ROI_STATISTICS
+from ingestion_pipeline.domains.market.tables import BASE_PRICE_MAX_AGE_DAYS, ROI_STATISTICS, ROI_WINDOWS_DAYS
 
 METHOD_VERSION = "1"
-BASE_PRICE_MAX_AGE_DAYS = 7
-"""How much older than the start of the window the base price may be: a long weekend, not a delisting."""
 ROUNDING = 1e-12
 """Differences of growth factors below this are what is left of rounding: they count as none."""
 
@@ -75,7 +73,7 @@ def roi_statistics(
     *,
     as_of_days: Sequence[date],
     risk_free_rate: float,
-    windows: Sequence[int] = (7, 30, 90, 365),
+    windows: Sequence[int] = ROI_WINDOWS_DAYS,
 ) -> pd.DataFrame:
     """Statistics of each symbol's daily returns dated in (as_of - window, as_of].
 

@@ -10,6 +10,11 @@ Grain = Literal["hour", "day", "week"]
 
 GRAIN_SECONDS: Mapping[Grain, int] = {"hour": 3_600, "day": 86_400, "week": 604_800}
 
+COMPARISON_WINDOW_DAYS = 30
+ROI_WINDOWS_DAYS = (7, 30, 90, 365)
+BASE_PRICE_MAX_AGE_DAYS = 7
+"""How much older than the start of the window the base price may be: a long weekend, not a delisting."""
+
 _SYMBOL = Column("symbol", "text", "Market symbol, as in market/markets")
 _DAY = Column("day", "date", "UTC day of the bar: the partition")
 _METHOD = Column("method_version", "text", "Version of the definitions in docs/market.md")

@@ -5,6 +5,7 @@ import dagster as dg
 from ingestion_pipeline.domains.operations.automation import (
     operations_daily_schedule,
     operations_freshness_sensor,
+    operations_orphans_sensor,
     operations_run_failure_sensor,
     operations_upkeep_job,
 )
@@ -12,5 +13,5 @@ from ingestion_pipeline.domains.operations.automation import (
 defs = dg.Definitions(
     jobs=[operations_upkeep_job],
     schedules=[operations_daily_schedule],
-    sensors=[operations_run_failure_sensor, operations_freshness_sensor],
+    sensors=[operations_run_failure_sensor, operations_freshness_sensor, operations_orphans_sensor],
 )

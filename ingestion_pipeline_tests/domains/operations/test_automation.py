@@ -1,10 +1,13 @@
 """Alerts to a real receiver on loopback, from real runs and real freshness events; upkeep of a real lake."""
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import dagster as dg
 import pandas as pd
@@ -225,4 +228,38 @@ def test_upkeep_tidies_every_lake_table(pipeline: Pipeline, monkeypatch: pytest.
 
 def test_upkeep_of_an_empty_lake_succeeds(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first night of an installation that has built nothing."""
+    assert upkeep(pipeline, monkeypatch).success
+
+
+def printed(folder: Path, *ages_in_days: float) -> Path:
+    """A folder with a file for each age, and itself as old as the oldest."""
+    for i, age in enumerate(ages_in_days):
+        file = folder / "compute_logs" / f"step{i}" / "text.out"
+        file.parent.mkdir(parents=True)
+        file.touch()
+        at = (utc_now() - timedelta(days=age)).timestamp()
+        for path in (file, file.parent, file.parent.parent, folder):
+            os.utime(path, (at, at))
+    return folder
+
+
+def test_upkeep_removes_what_runs_printed_two_weeks_ago_and_nothing_else(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run's folder goes when its newest file is older than fourteen days; what is no run's folder stays."""
+    folder = pipeline.settings.ingestion_home / "dagster"
+    old = [printed(folder / str(uuid4()), 14.1), printed(folder / str(uuid4()), 40, 15)]
+    kept = [printed(folder / str(uuid4()), 13.9), printed(folder / str(uuid4()), 1, 40)]
+    others = [printed(folder / name, 40) for name in ("storage", "schedules", f"x-{uuid4()}")]
+    target = printed(pipeline.settings.ingestion_home / "elsewhere", 40)
+    link = folder / str(uuid4())
+    link.symlink_to(target)
+    assert upkeep(pipeline, monkeypatch).success
+    assert [] == [path for path in old if path.exists()]
+    assert [] == [path for path in (*kept, *others, target, link) if not path.exists()]
+
+
+def test_upkeep_without_any_run_files_succeeds(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installation whose files go elsewhere has no such folder."""
+    assert not (pipeline.settings.ingestion_home / "dagster").exists()
     assert upkeep(pipeline, monkeypatch).success
