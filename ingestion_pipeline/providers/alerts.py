@@ -1,4 +1,7 @@
-"""Sends alerts as JSON to ALERT_WEBHOOK_URL. An alert that cannot be delivered is logged; it never breaks what raised it."""
+"""Sends alerts as JSON to ALERT_WEBHOOK_URL.
+
+An alert that cannot be delivered is logged; it never breaks what raised it.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

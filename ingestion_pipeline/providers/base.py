@@ -49,7 +49,10 @@ class Market:
 
 @dataclass(frozen=True, kw_only=True)
 class Quote:
-    """A price at an instant. `change_24h_ratio` is 0.01 for +1 %; `volume_24h` counts base units; None where unknown."""
+    """A price at an instant.
+
+    `change_24h_ratio` is 0.01 for +1 %, `volume_24h` counts base units; both are None where unknown.
+    """
 
     symbol: str
     as_of: datetime
@@ -77,8 +80,8 @@ class MarketDataProvider(Protocol):
 
         Returns:
             The columns BAR_COLUMNS: `bar_start_at` UTC, `interval_seconds` int, prices in the quote asset, `adj_close`
-            NaN where the source has none, `volume` in base units. No order is promised, and the values are as the source
-            gave them. Empty, with the same columns, where nothing traded.
+            NaN where the source has none, `volume` in base units. No order is promised, and the values are as the
+            source gave them. Empty, with the same columns, where nothing traded.
 
         Raises:
             UnknownSymbolError, ContractError, TransientError

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from ingestion_pipeline.core.windows import Window
-from ingestion_pipeline.domains.market.tables import OHLC_DAILY, OHLC_HOURLY, ROI_STATISTICS
+from ingestion_pipeline.domains.market.tables import OHLC_DAILY, OHLC_HOURLY, ROI_STATISTICS, TABLES
 from ingestion_pipeline.settings import Settings, child_environment
 from ingestion_pipeline.storage import embedded
 from ingestion_pipeline.storage.lake import Lake
@@ -120,10 +120,9 @@ def test_stored_statistics_of_real_prices_equal_empyrical(demo: Demo, symbol: st
 
 def test_the_demo_says_what_it_built_and_where_it_is(demo: Demo) -> None:
     """Every market asset is in the table, and nothing failed."""
-    names = "comparisons markets ohlc_daily ohlc_hourly ohlc_weekly price_bars roi_statistics snapshots".split()
-    assert [] == [name for name in names if f"market/{name}" not in demo.output]
+    assert [] == [table.path for table in TABLES if table.path not in demo.output]
     assert "failed" not in demo.output
-    assert "the Dagster UI at http://127.0.0.1:3000" in demo.output
+    assert "make up" in demo.output
 
 
 def test_a_wrong_folder_is_named(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def lake_on(engine: str, home: Path) -> Lake:
 
 
 @pytest.mark.parametrize("table", [OHLC_HOURLY, OHLC_DAILY, OHLC_WEEKLY], ids=lambda table: table.name)
-def test_spark_and_duckdb_give_the_same_bars(home: Path, table) -> None:  # noqa: ANN001
+def test_spark_and_duckdb_give_the_same_bars(home: Path, table) -> None:
     """Every row and column of the OHLC tables, computed by both engines from the same Parquet files."""
     grain = GRAINS[table.name]
     expected = transforms.expected_sessions(MARKETS["calendar"], WEEK, grain)

@@ -153,8 +153,8 @@ def ohlc(bars: "ir.Table", markets: "ir.Table", expected: "ir.Table", *, grain: 
 
     Returns:
         The columns of market/ohlc_hourly, _daily, _weekly. A bucket without bars has no row; one with fewer bars than
-        the calendar promises, or of a market that `markets` lacks, has `is_complete` false. Bars longer than the grain are
-        left out.
+        the calendar promises, or of a market that `markets` lacks, has `is_complete` false. Bars longer than the grain
+        are left out.
     """
     fine = bars.filter(bars.interval_seconds <= GRAIN_SECONDS[grain])
     built = fine.group_by(fine.symbol, bucket_at=fine.bar_start_at.truncate(_TRUNCATE[grain]).cast(_INSTANT)).agg(
@@ -177,7 +177,7 @@ def ohlc(bars: "ir.Table", markets: "ir.Table", expected: "ir.Table", *, grain: 
         "volume",
         "bar_count",
         count.cast("int64").name("expected_bar_count"),
-        (~joined.calendar.isnull() & (joined.bar_count >= count)).name("is_complete"),
+        (joined.calendar.notnull() & (joined.bar_count >= count)).name("is_complete"),  # noqa: PD004 - an Ibis column
         "interval_seconds",
         joined.bucket_at.date().name("day"),
     )

@@ -45,7 +45,9 @@ def operations_run_failure_sensor(context: dg.RunFailureSensorContext) -> dg.Ski
 )
 def operations_freshness_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     repository = context.repository_def
-    graph = repository.asset_graph if repository else dg.AssetGraph()
+    if repository is None:
+        return dg.SkipReason("no code location to watch")
+    graph = repository.asset_graph
     keys = [key for key in graph.get_all_asset_keys() if graph.get(key).freshness_policy]
     records = context.instance.get_freshness_state_records(keys)
     states = {key.to_user_string(): record.freshness_state.value for key, record in sorted(records.items())}
