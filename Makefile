@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev install-bench demo up test test-spark check bench lock clean
+.PHONY: help install install-dev install-bench demo up test test-spark test-warehouse check bench lock clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | column -t -s "$$(printf '\t')"
@@ -24,6 +24,11 @@ test-spark: ## The same answer on Spark as on DuckDB; an environment of its own 
 	$(VENV)-spark/bin/pip install --quiet --require-hashes -r requirements-spark.lock
 	$(VENV)-spark/bin/python -m pytest ingestion_pipeline_tests/spark
 
+test-warehouse: ## Copies in BigQuery (emulator) and Redshift (S3 emulator); an environment of its own
+	$(PYTHON) -m venv $(VENV)-warehouse
+	$(VENV)-warehouse/bin/pip install --quiet --require-hashes -r requirements-warehouse.lock
+	$(VENV)-warehouse/bin/python -m pytest ingestion_pipeline_tests/warehouse
+
 check: install-dev ## What CI runs after the tests: format, lint, types, layers, SQL
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -39,6 +44,7 @@ lock: ## Resolve pyproject.toml into the lock files (needs uv)
 	uv pip compile pyproject.toml --extra dev -c requirements.lock $(LOCK_OPTIONS) -o requirements-dev.lock
 	uv pip compile pyproject.toml --extra dev --extra bench -c requirements-dev.lock $(LOCK_OPTIONS) -o requirements-bench.lock
 	uv pip compile pyproject.toml --extra dev --extra spark -c requirements-dev.lock $(LOCK_OPTIONS) -o requirements-spark.lock
+	uv pip compile pyproject.toml --extra dev --extra bigquery --extra redshift --extra warehouse -c requirements-dev.lock $(LOCK_OPTIONS) -o requirements-warehouse.lock
 LOCK_OPTIONS := --quiet --python-version 3.11 --universal --generate-hashes --no-strip-extras --no-emit-index-url --no-header --no-annotate
 
 clean: ## Remove the virtual environment and all local data

@@ -22,6 +22,7 @@ from ingestion_pipeline.core.clock import utc_now
 from ingestion_pipeline.core.errors import ConfigurationError, IngestionError, TransientError
 from ingestion_pipeline.core.logs import configure_logging
 from ingestion_pipeline.core.windows import Window
+from ingestion_pipeline.intake_commands import tokens
 from ingestion_pipeline.settings import Provider, Settings, export
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(tokens, name="tokens")
 out = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -88,13 +90,25 @@ def demo(
 
 @app.command()
 def up() -> None:
-    """Start PostgreSQL, code location, webserver and daemon to stay. Ctrl-C or SIGTERM stops them all."""
+    """Start PostgreSQL, code location, webserver, daemon and HTTP intake. Ctrl-C or SIGTERM stops them all."""
+    from ingestion_pipeline.intake.generated_secrets import embedded_secrets
     from ingestion_pipeline.orchestration.stack import run_stack
+
+    def tell(text: str) -> None:
+        out.print(text, markup=False)
 
     settings = _settings()
     with _database(settings) as environment, _watched_database(settings):
-        code = run_stack(settings, environment, tell=lambda text: out.print(text, markup=False))
+        code = run_stack(settings, environment | embedded_secrets(settings, tell=tell), tell=tell)
     raise typer.Exit(code)
+
+
+@app.command()
+def intake() -> None:
+    """Serve the HTTP intake alone, to stay. Ctrl-C or SIGTERM ends it when every request is answered."""
+    from ingestion_pipeline.intake_commands import serve_intake
+
+    serve_intake(_settings(), tell=lambda text: out.print(text, markup=False))
 
 
 @app.command()

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, date, datetime
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import parse_qs, unquote
@@ -36,7 +37,10 @@ _USER_INFO = re.compile(r"^([^/]*://)?.*@")
 _CRON_FIELDS = 5
 _SYMBOL = re.compile(r"[A-Z0-9.^=_/-]+")
 _DAY = re.compile(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])")
+_TABLE = re.compile(r"[a-z_][a-z0-9_]*\.[a-z_][a-z0-9_]*")
 _SIZE = re.compile(r"[1-9]\d*(MB|GB)")
+_SHORTEST_SIGNING_KEY = 32  # RFC 7518: HS256 needs 256 bits
+_RATE = re.compile(r"[1-9]\d{0,8}/(second|minute|hour|day)|0")
 
 
 class Settings(BaseSettings):
@@ -54,6 +58,12 @@ class Settings(BaseSettings):
     )
     dagster_password: SecretStr | None = Field(
         None, description="Password that `migrate` gives the role dagster, which then owns Dagster's database"
+    )
+    intake_database_url: SecretStr | None = Field(
+        None, description="PostgreSQL as the intake logs in (role pipeline_intake); DATABASE_URL when unset"
+    )
+    intake_password: SecretStr | None = Field(
+        None, description="Password that `migrate` gives the role pipeline_intake; none when unset"
     )
     redis_url: SecretStr | None = Field(None, description="Redis or Valkey; an in-memory cache when unset")
     ingestion_home: Path = Field(PROJECT_ROOT / ".data", description="Folder of the embedded server, lake and logs")
@@ -78,6 +88,33 @@ class Settings(BaseSettings):
     coingecko_api_key: SecretStr | None = Field(None, description="CoinGecko demo key; keyless when unset")
     binance_url: str = Field("https://data-api.binance.vision", description="Binance market-data API root")
 
+    # Product events (seeds S2 and S4)
+    events_max_batch: int = Field(1000, ge=1, le=100_000, description="Events in one request")
+    events_hot_days: int = Field(30, ge=2, le=3650, description="Days that events stay in PostgreSQL after the lake")
+    events_deduplication_days: int = Field(7, ge=7, le=3650, description="Days that an idempotency key is remembered")
+    events_users_table: str | None = Field(
+        None, description="Table `schema.name` with id, role and created_at of users, for enrichment; none when unset"
+    )
+    events_funnels: str = Field(
+        "hiring:project.created>proposal.submitted>milestone.approved",
+        description="Funnels: name:type>type>type, several separated by ;",
+    )
+    geoip_database: Path | None = Field(None, description="MaxMind database of countries; no country when unset")
+    warehouse: Literal["bigquery", "redshift"] | None = Field(
+        None, description="Copy of the event history; none when unset"
+    )
+    bigquery_project_id: str | None = Field(None, description="BigQuery project")
+    bigquery_dataset_id: str = Field("workdev_events", description="BigQuery dataset")
+    bigquery_endpoint: str | None = Field(None, description="Address of a BigQuery emulator; Google's when unset")
+    redshift_host: str | None = Field(None, description="Redshift cluster")
+    redshift_port: int = Field(5439, ge=1, le=65535, description="Port of the Redshift cluster")
+    redshift_database: str = Field("workdev", description="Redshift database")
+    redshift_user: str = Field("admin", description="Redshift user")
+    redshift_password: SecretStr | None = Field(None, description="Password of the Redshift user")
+    redshift_s3_url: str | None = Field(None, description="s3://bucket/prefix where batches are staged for COPY")
+    redshift_iam_role: str | None = Field(None, description="ARN of the role with which Redshift reads the bucket")
+    s3_endpoint_url: str | None = Field(None, description="Address of an S3-compatible store; Amazon's when unset")
+
     # Cache, alerts, logs
     cache_ttl_seconds: int = Field(300, ge=1, description="Lifetime of a cached value")
     alert_webhook_url: SecretStr | None = Field(None, description="Receives alerts as JSON; none are sent when unset")
@@ -86,7 +123,27 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "console"] = Field("auto", description="auto: console on a terminal, else JSON")
     cron_secret: SecretStr | None = Field(None, description="Bearer secret of the cron endpoints; closed when unset")
 
+    # HTTP intake
+    ingest_app_token: SecretStr | None = Field(
+        None, description="Token (`x-app-token`) with every application scope, beside those of `tokens create`"
+    )
+    jwt_secret: SecretStr | None = Field(
+        None, description="HS256 secret of persons' bearer tokens (Supabase-compatible); closed when unset"
+    )
+    events_rate_limit: str = Field("60/minute", description="Event requests an address may make; 0 is no limit")
+    crawl_rate_limit: str = Field("30/minute", description="Crawl requests an address may make; 0 is no limit")
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Comma-separated networks (CIDR) of proxies whose X-Forwarded-For or Forwarded is believed"
+    )
+    max_body_bytes: int = Field(5_000_000, ge=1, le=1_000_000_000, description="Largest request body")
+    body_timeout_seconds: float = Field(15.0, gt=0, le=600, description="Time in which a request body must arrive")
+    max_json_depth: int = Field(32, ge=1, le=500, description="How deep a JSON body may nest")
+    intake_connections: int = Field(4, ge=2, le=100, description="Most PostgreSQL connections of an intake worker")
+
     # Where the parts listen
+    intake_host: str = Field("127.0.0.1", description="Host of the HTTP intake")
+    port: int = Field(8787, ge=1, le=65535, description="Port of the HTTP intake")
+    intake_workers: int = Field(1, ge=1, le=64, description="Worker processes of the HTTP intake")
     code_location_host: str = Field("127.0.0.1", description="Host of the code location (gRPC)")
     code_location_port: int = Field(4266, ge=1, le=65535, description="Port of the code location (gRPC)")
     webserver_host: str = Field("127.0.0.1", description="Host of the Dagster UI")
@@ -118,6 +175,29 @@ class Settings(BaseSettings):
             raise ValueError("expected comma-separated, different market symbols such as BTC-USD,SPX")
         return symbols
 
+    @field_validator("trusted_proxies", mode="before")
+    @classmethod
+    def _networks(cls, value: object) -> object:
+        networks = tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+        try:
+            return tuple(str(ip_network(network)) for network in networks)  # type: ignore[attr-defined]
+        except ValueError:
+            raise ValueError("expected comma-separated networks such as 10.0.0.0/8,fd00::/8") from None
+
+    @field_validator("jwt_secret")
+    @classmethod
+    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value()) < _SHORTEST_SIGNING_KEY:
+            raise ValueError(f"expected at least {_SHORTEST_SIGNING_KEY} characters")
+        return value
+
+    @field_validator("events_rate_limit", "crawl_rate_limit")
+    @classmethod
+    def _rate(cls, value: str) -> str:
+        if not _RATE.fullmatch(value):
+            raise ValueError("expected a number of requests per second, minute, hour or day such as 60/minute, or 0")
+        return value
+
     @field_validator("ingestion_cron_expression")
     @classmethod
     def _known_cron(cls, value: str) -> str:
@@ -132,6 +212,13 @@ class Settings(BaseSettings):
         # pydantic itself would read a bare number as seconds since 1970
         if isinstance(value, str) and not _DAY.fullmatch(value):
             raise ValueError("expected a day such as 2025-01-01")
+        return value
+
+    @field_validator("events_users_table")
+    @classmethod
+    def _qualified_table(cls, value: str | None) -> str | None:
+        if value is not None and not _TABLE.fullmatch(value):
+            raise ValueError("expected a table such as public.users")
         return value
 
     @field_validator("compute_memory_limit")
@@ -150,7 +237,7 @@ class Settings(BaseSettings):
             _refuse_user(value)
         return value
 
-    @field_validator("database_url", "dagster_pg_url")
+    @field_validator("database_url", "dagster_pg_url", "intake_database_url")
     @classmethod
     def _postgres_url(cls, value: SecretStr | None) -> SecretStr | None:
         return _complete(_with_scheme(value, _DATABASE_SCHEMES))

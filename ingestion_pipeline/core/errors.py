@@ -10,6 +10,7 @@ IngestionError
     ├── ConfigurationError        a setting is wrong
     ├── NotMigratedError          the database has no, or an older, schema
     ├── MigrationError            a migration cannot be applied
+    ├── RestoredDatabaseError     transaction ids do not go on where they stopped
     ├── ContractError             the source answered in a shape we do not know
     ├── UnknownSymbolError        the source has no such market
     └── UnsafePathError           a file outside the folder that may be read
@@ -105,6 +106,18 @@ class MigrationError(PermanentError):
 
     def __str__(self) -> str:
         return f"migration {self.migration}: {self.reason}"
+
+
+@dataclass(eq=False)
+class RestoredDatabaseError(PermanentError):
+    position: str
+    current: str
+
+    def __str__(self) -> str:
+        return (
+            f"the sync has read up to transaction {self.position}, but the server is only at {self.current}: the "
+            "database was restored onto another server; see `restored database` in RUNBOOK.md"
+        )
 
 
 @dataclass(eq=False)

@@ -12,7 +12,7 @@ READY_TIMEOUT_SECONDS = 180.0
 
 
 def programs(settings: Settings, environment: Mapping[str, str]) -> list[Program]:
-    """Code location (gRPC), webserver and daemon, each a process of its own."""
+    """Code location (gRPC), webserver, daemon and HTTP intake, each a process of its own."""
     scripts = Path(sys.executable).parent
     given = {
         **environment,
@@ -24,20 +24,23 @@ def programs(settings: Settings, environment: Mapping[str, str]) -> list[Program
     webserver = [str(scripts / "dagster-webserver"), "-w", str(WORKSPACE)]
     webserver += ["-h", settings.webserver_host, "-p", str(settings.webserver_port)]
     daemon = [str(scripts / "dagster-daemon"), "run", "-w", str(WORKSPACE)]
+    intake = [sys.executable, "-m", "ingestion_pipeline", "intake"]
     return [
         Program("code-location", location, given, settings.code_location_port, settings.code_location_host),
         Program("webserver", webserver, given, settings.webserver_port, settings.webserver_host),
         Program("daemon", daemon, given, None),
+        Program("intake", intake, given, settings.port, settings.intake_host),
     ]
 
 
 def run_stack(settings: Settings, environment: Mapping[str, str], *, tell: Callable[[str], object]) -> int:
     """Starts everything, says where it is, blocks until it is told to stop; returns the exit code."""
     folder = settings.ingestion_home / "stack"
-    tell("starting code location, webserver and daemon …")
+    tell("starting code location, webserver, daemon and HTTP intake …")
 
     def ready() -> None:
         tell(f"Dagster UI   http://{settings.webserver_host}:{settings.webserver_port}")
+        tell(f"HTTP intake  http://{settings.intake_host}:{settings.port}")
         tell(f"code         grpc://{settings.code_location_host}:{settings.code_location_port}")
         tell(f"logs         {folder / 'logs'}")
         tell("Ctrl-C stops everything.")

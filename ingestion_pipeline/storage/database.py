@@ -21,6 +21,7 @@ DAGSTER_DATABASE = "dagster"
 DAGSTER_ROLE = "dagster"
 ARTIFACTS = "dagster"
 WORKER_ROLE = "pipeline_worker"
+INTAKE_ROLE = "pipeline_intake"
 
 # Events of a run over many partitions are written in batches, and planned ones once a run: a year in 5 s instead of 27.
 DAGSTER_TUNING = {
@@ -67,6 +68,7 @@ def database(
         dagster_url = server.url(role=DAGSTER_ROLE, database=DAGSTER_DATABASE)
         yield environment | {
             "DATABASE_URL": server.url(role=WORKER_ROLE),
+            "INTAKE_DATABASE_URL": server.url(role=INTAKE_ROLE),
             "DAGSTER_PG_URL": normalised_url(dagster_url, driver="psycopg2"),
         }
 
@@ -104,7 +106,11 @@ def _prepared(settings: Settings, url: str) -> dict[str, str]:
     """Prepares the server of `url` as far as that is missing; a worker's login finds nothing to do."""
     if pending(url):
         migrate(url)
-    passwords = {WORKER_ROLE: settings.worker_password, DAGSTER_ROLE: settings.dagster_password}
+    passwords = {
+        WORKER_ROLE: settings.worker_password,
+        INTAKE_ROLE: settings.intake_password,
+        DAGSTER_ROLE: settings.dagster_password,
+    }
     set_passwords(url, {role: secret.get_secret_value() for role, secret in passwords.items() if secret})
     dagster_url = _dagster_url(settings, url)
     name = _on_same_server(dagster_url, url)

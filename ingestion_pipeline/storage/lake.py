@@ -16,7 +16,7 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.compute as pc
 import stamina
-from deltalake import DeltaTable, write_deltalake
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, SchemaMismatchError
 
 from ingestion_pipeline.core.errors import ConfigurationError, ContractError, StoreUnavailableError
@@ -97,6 +97,43 @@ class Lake:
             self._ensure(table)
             _commit(self.uri(table), data, predicate)
         return int(data.num_rows)
+
+    def append(self, table: Table, batches: "Iterator[pa.Table]", *, writer: str, batch_number: int) -> bool:
+        """Adds rows to `table` in one commit, once for each batch number of `writer`; False if they were there.
+
+        The numbers of a writer rise. Whoever else changes the table must be kept out meanwhile.
+
+        Raises:
+            ContractError: a batch lacks a declared column, has other types, or nulls in a column without.
+            StoreUnavailableError: the lake cannot be written; nothing was added.
+        """
+        if self.has_batch(table, writer=writer, batch_number=batch_number):
+            return False
+        problems: list[Exception] = []
+        rows = pa.RecordBatchReader.from_batches(arrow_schema(table), _conformed_batches(table, batches, problems))
+        properties = CommitProperties(app_transactions=[Transaction(writer, batch_number)])
+        with self._reached(self.uri(table)):
+            self._ensure(table)
+            try:
+                write_deltalake(self.uri(table), rows, mode="append", commit_properties=properties)
+            except Exception as error:  # noqa: BLE001
+                # what the source of the rows raised is only a text by now
+                raise problems[0] if problems else error from None
+        return True
+
+    def has_batch(self, table: Table, *, writer: str, batch_number: int) -> bool:
+        """Has this batch of `writer`, or a later one, been added?"""
+        with self._reached(self.uri(table)):
+            delta = self._open(table)
+            last = None if delta is None else delta.transaction_version(writer)
+        return last is not None and last >= batch_number
+
+    def compact(self, table: Table, window: Window) -> None:
+        """Rewrites the many small files of each day in `window` as few; readers see the same rows."""
+        with self._reached(self.uri(table)):
+            delta = self._open(table)
+            if delta is not None:
+                delta.optimize.compact(partition_filters=_filters(table, window))
 
     def row_counts(self, table: Table, window: Window) -> dict[date, int]:
         """Rows per day of `table` in `window`, from the Delta log alone; days without rows are absent."""
@@ -217,6 +254,15 @@ def conformed(table: Table, rows: "pa.Table | pd.DataFrame") -> pa.Table:
         except pa.ArrowException as error:
             raise ContractError(table.qualified_name, field.name, _line(error), str(field.type)) from error
     return pa.table(columns, schema=arrow_schema(table))
+
+
+def _conformed_batches(table: Table, parts: Iterator[pa.Table], problems: list[Exception]) -> Iterator[pa.RecordBatch]:
+    try:
+        for part in parts:
+            yield from conformed(table, part).to_batches()
+    except Exception as error:
+        problems.append(error)
+        raise
 
 
 def _require_within(table: Table, data: pa.Table, window: Window) -> None:

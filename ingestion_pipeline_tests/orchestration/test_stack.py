@@ -16,14 +16,14 @@ GIVEN = {"DATABASE_URL": "postgresql://worker:geheim42@db/ingestion", "DAGSTER_H
 @pytest.fixture
 def parts() -> dict[str, Program]:
     settings = Settings.from_environment(
-        {"CODE_LOCATION_PORT": "4777", "WEBSERVER_PORT": "3777", "WEBSERVER_HOST": "0.0.0.0"}
+        {"CODE_LOCATION_PORT": "4777", "WEBSERVER_PORT": "3777", "WEBSERVER_HOST": "0.0.0.0", "PORT": "8777"}
     )
     return {program.name: program for program in programs(settings, GIVEN)}
 
 
-def test_three_parts_each_a_process_of_its_own(parts: dict[str, Program]) -> None:
+def test_four_parts_each_a_process_of_its_own(parts: dict[str, Program]) -> None:
     """So that each can die and come back alone; what has a port is up when it listens."""
-    assert {"code-location": 4777, "webserver": 3777, "daemon": None} == {
+    assert {"code-location": 4777, "webserver": 3777, "daemon": None, "intake": 8777} == {
         name: program.port for name, program in parts.items()
     }
     assert all(os.access(program.command[0], os.X_OK) for program in parts.values())

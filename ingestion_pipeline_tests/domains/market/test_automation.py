@@ -13,7 +13,6 @@ from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteRepo
 
 from ingestion_pipeline.core.windows import midnight
 from ingestion_pipeline.definitions import defs
-from ingestion_pipeline.domains.market import automation
 from ingestion_pipeline.domains.market.automation import (
     DAILY_TABLES,
     market_derived_sensor,
@@ -21,6 +20,7 @@ from ingestion_pipeline.domains.market.automation import (
     market_snapshots_schedule,
     market_weekly_schedule,
 )
+from ingestion_pipeline.orchestration import derived, schedules
 from ingestion_pipeline.orchestration.partitions import DAILY, FIRST_DAY, WEEKLY, monday, tagged_window
 from ingestion_pipeline.settings import Settings
 from ingestion_pipeline_tests.pipeline import Pipeline
@@ -46,7 +46,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[datetime], None]:
     """Sets the time at which a tick is evaluated; by default shortly after NOW."""
 
     def set_to(now: datetime) -> None:
-        monkeypatch.setattr(automation, "utc_now", lambda: now)
+        for module in (schedules, derived):
+            monkeypatch.setattr(module, "utc_now", lambda: now)
 
     set_to(NOW + timedelta(seconds=5))
     return set_to
@@ -222,7 +223,7 @@ def test_the_sensor_waits_for_runs_that_build_bars(empty: dg.DagsterInstance, st
     assert isinstance(sensed(empty), list)
     for job, assets in ((REPOSITORY.get_job("market_daily_job"), None), (of_the_ui, frozenset([chosen]))):
         begun = run(job, assets)
-        assert dg.SkipReason("market runs are queued or going on: 1") == sensed(empty)
+        assert dg.SkipReason("runs that build what it reads are queued or going on: 1") == sensed(empty)
         empty.delete_run(begun.run_id)
 
 

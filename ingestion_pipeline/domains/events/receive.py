@@ -1,0 +1,265 @@
+"""From the bytes of a request to rows of the event log, or to the reason why not. Pure: no IO, no clock.
+
+Each event is read by itself: a bad one becomes a reject with the field, what was seen and what was expected, and the
+others go on. The client's address arrives here and only its hash leaves.
+"""
+
+import ipaddress
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+
+from ingestion_pipeline.core.windows import midnight
+from ingestion_pipeline.domains.events.contracts import Event
+from ingestion_pipeline.domains.events.schemas import EventSchema, Registry
+from ingestion_pipeline.storage.event_log import Entry, key_hash
+from ingestion_pipeline.storage.rejects import Reject
+
+SOURCE = "events"
+MAX_FUTURE = timedelta(days=1)
+VIEW_WINDOW = timedelta(minutes=10)
+MAX_USER_AGENT_LENGTH = 512
+
+_SPECIAL = re.compile(r"[\\\t\n\r]")
+_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+_MAY_HOLD_NUL = b"\\u0000"
+_NULL = "\\N"
+_encode = msgspec.json.Encoder().encode
+_decode_event = msgspec.json.Decoder(Event).decode
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reception:
+    """What is the same for every event of a request.
+
+    `country_of` looks an address up; `address_keys` are the secrets of the days under which addresses are hashed. A
+    replay has no address any more, only what was kept of it, and says when the event arrived first.
+    """
+
+    received_at: datetime
+    caller: str
+    origin: str
+    first_day: date
+    address_keys: Mapping[date, bytes]
+    country_of: Callable[[str], str | None]
+    address: str | None = None
+    user_agent: str | None = None
+    sent_at: datetime | None = None
+    first_received_at: datetime | None = None
+    kept_hash: str | None = None
+    kept_country: str | None = None
+
+
+@dataclass(frozen=True)
+class Refusal:
+    field: str
+    reason: str
+
+
+def received(raw: bytes, event_id: str, registry: Registry, reception: Reception) -> Entry | Refusal:
+    """The row of one event, or why it is refused."""
+    try:
+        event = _decode_event(raw)
+    except msgspec.ValidationError as error:
+        return _refusal_of(error)
+    except (msgspec.DecodeError, RecursionError) as error:
+        return Refusal("", f"the event cannot be read: {error}")
+    if _MAY_HOLD_NUL in raw and _holds_nul(event):
+        return Refusal("", "the event holds the character NUL, which cannot be stored")
+    schema = registry.find(event.type, event.schema_version)
+    if schema is None:
+        return _unknown(event, registry)
+    refusal = _broken(event, schema)
+    return refusal or _entry(raw, event, event_id, schema, reception)
+
+
+def unknown_type(raw: bytes, registry: Registry) -> bool:
+    """Does this event have a type that `registry` has not heard of? False for what cannot be read."""
+    try:
+        return msgspec.json.decode(raw, type=_Typed).type not in registry
+    except msgspec.MsgspecError:
+        return False
+
+
+class _Typed(msgspec.Struct):
+    type: str
+
+
+def reject_of(raw: bytes, refusal: Refusal, reception: Reception) -> Reject:
+    """The refused event as it is kept for a replay, with what was known of its reception; the address only hashed."""
+    event: Any = _readable(raw)
+    address, user_agent = reception.address, reception.user_agent
+    if isinstance(event, dict) and isinstance(event.get("context"), dict):
+        address = str(event["context"].pop("ip", address))
+        user_agent = event["context"].get("userAgent", user_agent)
+    hashes = address_hashes(address, reception.received_at, reception.received_at, reception.address_keys)
+    envelope = {
+        "receivedAt": reception.received_at.isoformat(),
+        "caller": reception.caller,
+        "sentAt": None if reception.sent_at is None else reception.sent_at.isoformat(),
+        "addressHash": hashes[0],
+        "country": _country(address, reception),
+        "userAgent": user_agent,
+    }
+    identity = reception.caller.encode() + b"\0" + _encode(event)
+    return Reject(SOURCE, refusal.reason, {"event": event, "received": envelope}, identity)
+
+
+def address_hashes(
+    address: str | None, occurred_at: datetime, received_at: datetime, keys: Mapping[date, bytes]
+) -> tuple[str | None, str | None]:
+    """The hash of an address under the key of the event's day, and, just after midnight, under that of the day before.
+
+    The key changes at midnight: with the second hash a view at 00:03 still finds the one of 23:58. An event older than
+    the oldest key is hashed under that one.
+    """
+    normal = normal_address(address)
+    if normal is None or not keys:
+        return None, None
+    days = sorted(keys)
+    day = min(max(occurred_at.date(), days[0]), days[-1], received_at.date())
+    before = occurred_at - VIEW_WINDOW
+    hashed = _keyed(keys[day if day in keys else days[0]], normal)
+    if before.date() < occurred_at.date() and before.date() in keys:
+        return hashed, _keyed(keys[before.date()], normal)
+    return hashed, None
+
+
+def normal_address(address: str | None) -> str | None:
+    """One spelling of an IP address; None for what is none."""
+    try:
+        parsed = ipaddress.ip_address(address or "")
+    except ValueError:
+        return None
+    mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
+    return str(mapped or parsed)
+
+
+def _broken(event: Event, schema: EventSchema) -> Refusal | None:
+    if event.category is not None and event.category != schema.category:
+        return Refusal("category", f"category is {event.category!r}, expected {schema.category!r}")
+    for field in schema.required_fields:
+        if getattr(event, _FIELDS.get(field, field), None) is None:
+            return Refusal(field, f"{field} is missing, expected because type {schema.event_type!r} requires it")
+    problem = schema.problem(event.data or {})
+    if problem:
+        return Refusal(problem[0], f"{problem[0]}: {problem[1]}")
+    return None
+
+
+def _entry(raw: bytes, event: Event, event_id: str, schema: EventSchema, reception: Reception) -> Entry | Refusal:
+    arrived_at = reception.first_received_at or reception.received_at
+    occurred_at, skew = corrected(event.ts, event.sent_at or reception.sent_at, arrived_at)
+    if occurred_at < midnight(reception.first_day):
+        seen = occurred_at.isoformat()
+        return Refusal(
+            "ts", f"ts is {seen} by our clock, expected {reception.first_day} (INGESTION_FIRST_DAY) or later"
+        )
+    context = event.context or {}
+    address = str(context.pop("ip")) if "ip" in context else reception.address
+    if "userAgent" not in context and reception.user_agent:
+        context = {**context, "userAgent": reception.user_agent}
+    hashed, hashed_before = address_hashes(address, occurred_at, reception.received_at, reception.address_keys)
+    fields = (
+        event_id,
+        _text(schema.event_type),
+        schema.category,
+        str(schema.version),
+        _text(event.user_id),
+        _text(event.session_id),
+        _text(event.rule_id),
+        _json(event.data),
+        _json(context),
+        occurred_at.isoformat(),
+        reception.received_at.isoformat(),
+        _NULL if skew is None else repr(skew),
+        _text(event.idempotency_key),
+        _text(reception.caller),
+        reception.origin,
+        _text(_country(address, reception) or reception.kept_country),
+        hashed or reception.kept_hash or _NULL,
+        hashed_before or _NULL,
+    )
+    key = None if event.idempotency_key is None else key_hash(event.idempotency_key)
+    row = ("\t".join(fields) + "\n").encode()
+    return Entry(event_id, key, row, lambda reason: reject_of(raw, Refusal("", reason), reception))
+
+
+def corrected(ts: datetime | None, sent_at: datetime | None, received_at: datetime) -> tuple[datetime, float | None]:
+    """When the event happened by our clock, and how many seconds ours is ahead of the sender's, where it says that.
+
+    A sender whose clock is wrong says `sentAt` by the same clock as `ts`: the difference between our receiving and its
+    sending is taken off both. More than a day in the future is nobody's truth: then it is when we received it.
+    """
+    skew = None if sent_at is None else (received_at - sent_at).total_seconds()
+    if ts is None:
+        return received_at, skew
+    try:
+        occurred_at = ts.astimezone(UTC) if skew is None else ts.astimezone(UTC) + timedelta(seconds=skew)
+    except OverflowError:
+        return received_at, skew
+    if occurred_at > received_at + MAX_FUTURE:
+        return received_at, skew
+    return occurred_at, skew
+
+
+_FIELDS = {"ruleId": "rule_id", "userId": "user_id", "sessionId": "session_id", "idempotencyKey": "idempotency_key"}
+
+
+def _unknown(event: Event, registry: Registry) -> Refusal:
+    if event.type in registry:
+        known = ", ".join(map(str, registry.versions(event.type)))
+        return Refusal(
+            "schemaVersion", f"schemaVersion is {event.schema_version} of type {event.type!r}, expected {known}"
+        )
+    return Refusal("type", f"type is {event.type!r}, expected one of those in events.event_schemas")
+
+
+def _refusal_of(error: msgspec.ValidationError) -> Refusal:
+    text, _, path = str(error).partition(" - at `$")
+    field = path.rstrip("`").lstrip(".") if path else ""
+    unknown = re.search(r"unknown field `(\w+)`", text)
+    field = unknown[1] if unknown else field
+    return Refusal(field, f"{field}: {text}" if field else text)
+
+
+def _holds_nul(event: Event) -> bool:
+    def walk(value: object) -> bool:
+        if isinstance(value, str):
+            return "\0" in value
+        if isinstance(value, Mapping):
+            return any(walk(name) or walk(item) for name, item in value.items())
+        return isinstance(value, list) and any(map(walk, value))
+
+    return walk(msgspec.to_builtins(event))
+
+
+def _readable(raw: bytes) -> Any:
+    try:
+        return msgspec.json.decode(raw)
+    except (msgspec.MsgspecError, RecursionError):
+        return {"unreadable": raw.decode("utf-8", "backslashreplace")}
+
+
+def _country(address: str | None, reception: Reception) -> str | None:
+    normal = normal_address(address)
+    return None if normal is None else reception.country_of(normal)
+
+
+def _keyed(key: bytes, address: str) -> str:
+    return blake2b(address.encode(), key=key, digest_size=16).hexdigest()
+
+
+def _text(value: str | None) -> str:
+    if value is None:
+        return _NULL
+    return value.translate(_ESCAPES) if _SPECIAL.search(value) else value
+
+
+def _json(value: Mapping[str, Any] | None) -> str:
+    return _encode(value).decode().replace("\\", "\\\\") if value else "{}"

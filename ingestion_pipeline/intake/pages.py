@@ -1,0 +1,175 @@
+"""The service's own endpoints: health, the status page, the OpenAPI document and a page that shows it.
+
+Pages are whole: no script, no style and no font comes from elsewhere, so that they work on a machine without internet.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from html import escape
+from typing import Any
+
+import msgspec
+import psycopg
+from psycopg_pool import PoolTimeout
+
+from ingestion_pipeline.core.clock import utc_now
+from ingestion_pipeline.intake.documentation import documentation
+from ingestion_pipeline.intake.endpoints import HTML, PUBLIC, Answer, Call, Endpoint, HttpDomain, Response, json_answer
+from ingestion_pipeline.intake.problems import retry_after
+from ingestion_pipeline.intake.services import Services
+
+HEALTH_SECONDS = 1.0
+STATUS_SECONDS = 5.0
+POSTGRES_SECONDS = 1.0
+CSP = (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'")
+_LAST_HOUR = """
+select path, count(*), count(*) filter (where status >= 500), count(*) filter (where status between 400 and 499),
+       percentile_cont(0.5) within group (order by duration_ms),
+       percentile_cont(0.99) within group (order by duration_ms)
+from operations.api_requests
+where occurred_at >= now() - interval '1 hour'
+group by path order by 2 desc limit 20
+"""
+_HEALTH = {
+    "type": "object",
+    "required": ["status", "timestamp"],
+    "properties": {
+        "status": {"enum": ["ok", "unavailable"]},
+        "timestamp": {"type": "string", "format": "date-time"},
+        "unavailable": {"type": "array", "items": {"type": "string"}},
+    },
+}
+_STYLE = """
+body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem;color:#1a1a1a;background:#fff}
+h1{font-size:1.4rem}h2{font-size:1.1rem;margin-top:2rem}table{border-collapse:collapse;width:100%}
+th,td{text-align:left;padding:.3rem .6rem;border-bottom:1px solid #ddd}td.n,th.n{text-align:right}
+code,pre{font:13px/1.4 ui-monospace,monospace}pre{background:#f5f5f5;padding:.8rem;overflow:auto}
+.ok{color:#0a6b2d}.bad{color:#b00020}.method{font-weight:600}details{margin:.6rem 0}
+@media(prefers-color-scheme:dark){body{background:#16181c;color:#e8e8e8}th,td{border-color:#333}pre{background:#22252b}
+a{color:#8ab4f8}.ok{color:#6fcf97}.bad{color:#ff8a80}}
+"""
+
+
+def service_domain(services: Services, document: Callable[[], dict[str, Any]]) -> HttpDomain:
+    """The endpoints that exist whatever the domains are."""
+    pages = _Pages(services, document)
+    page = {200: Response(description="The page.", content_type="text/html")}
+    return HttpDomain(
+        endpoints=[
+            Endpoint(
+                method="GET",
+                path="/health",
+                handler=pages.health,
+                access=(PUBLIC,),
+                summary="Whether the service can do its work",
+                description="200 when PostgreSQL answers, 503 with the store that is away when it does not.",
+                responses={
+                    200: Response(description="It can.", schema=_HEALTH),
+                    503: Response(description="It cannot.", schema=_HEALTH),
+                },
+            ),
+            Endpoint(
+                method="GET", path="/", handler=pages.status, access=(PUBLIC,), summary="Status page", responses=page
+            ),
+            Endpoint(
+                method="GET", path="/docs", handler=pages.docs, access=(PUBLIC,), summary="This API", responses=page
+            ),
+            Endpoint(
+                method="GET",
+                path="/openapi.json",
+                handler=pages.openapi,
+                access=(PUBLIC,),
+                summary="This API as an OpenAPI document",
+                responses={200: Response(description="The document.", schema={"type": "object"})},
+            ),
+        ]
+    )
+
+
+class _Pages:
+    def __init__(self, services: Services, document: Callable[[], dict[str, Any]]) -> None:
+        self._services = services
+        self._document = document
+        self._ask = asyncio.Lock()
+        self._asked_at = float("-inf")
+        self._is_there = False
+        self._rows: list[tuple[Any, ...]] | None = None
+        self._counted_at = float("-inf")
+
+    async def health(self, _: Call) -> Answer:
+        is_there = await self._is_postgres_there()
+        body: dict[str, Any] = {"status": "ok" if is_there else "unavailable", "timestamp": utc_now()}
+        if is_there:
+            return json_answer(200, body)
+        return json_answer(503, {**body, "unavailable": ["PostgreSQL"]}, (retry_after(HEALTH_SECONDS),))
+
+    async def status(self, _: Call) -> Answer:
+        is_there = await self._is_postgres_there()
+        rows = await self._last_hour() if is_there else None
+        state = '<span class="ok">ok</span>' if is_there else '<span class="bad">PostgreSQL cannot be reached</span>'
+        settings = self._services.settings
+        dagster = f"http://{settings.webserver_host}:{settings.webserver_port}"
+        body = (
+            f"<h1>Ingestion pipeline</h1><p>Status: {state}</p>"
+            f'<p><a href="/docs">The API</a> · <a href="/openapi.json">OpenAPI</a> · '
+            f'<a href="{escape(dagster)}">Dagster</a></p><h2>Requests of the last hour</h2>{_table(rows)}'
+        )
+        return _page("Ingestion pipeline", body)
+
+    async def docs(self, _: Call) -> Answer:
+        return _page("API of the ingestion pipeline", documentation(self._document()))
+
+    async def openapi(self, _: Call) -> Answer:
+        return Answer(200, msgspec.json.encode(self._document()))
+
+    async def _is_postgres_there(self) -> bool:
+        """Asked at most once a second, by one call for all."""
+        async with self._ask:
+            if time.monotonic() - self._asked_at > HEALTH_SECONDS:
+                self._is_there = await self._ping()
+                self._asked_at = time.monotonic()
+            return self._is_there
+
+    async def _ping(self) -> bool:
+        try:
+            async with asyncio.timeout(POSTGRES_SECONDS), self._services.pool.connection() as connection:
+                await connection.execute("select 1")
+        except (psycopg.Error, PoolTimeout, TimeoutError):
+            return False
+        return True
+
+    async def _last_hour(self) -> list[tuple[Any, ...]] | None:
+        if time.monotonic() - self._counted_at > STATUS_SECONDS:
+            try:
+                async with self._services.pool.connection() as connection:
+                    await connection.execute("set local statement_timeout = '2s'")
+                    self._rows = await (await connection.execute(_LAST_HOUR)).fetchall()
+            except (psycopg.Error, PoolTimeout):
+                self._rows = None
+            self._counted_at = time.monotonic()
+        return self._rows
+
+
+def _table(rows: list[tuple[Any, ...]] | None) -> str:
+    if rows is None:
+        return "<p>They cannot be counted now.</p>"
+    if not rows:
+        return "<p>There were none.</p>"
+    heads = "".join(f'<th class="n">{head}</th>' for head in ("Requests", "5xx", "4xx", "Median ms", "p99 ms"))
+    lines = "".join(
+        f"<tr><td><code>{escape(path)}</code></td>"
+        + "".join(f'<td class="n">{number:,}</td>' for number in (count, failed, refused))
+        + "".join(f'<td class="n">{milliseconds:,.1f}</td>' for milliseconds in (median, slowest))
+        + "</tr>"
+        for path, count, failed, refused, median, slowest in rows
+    )
+    return f"<table><thead><tr><th>Path</th>{heads}</tr></thead><tbody>{lines}</tbody></table>"
+
+
+def _page(title: str, body: str) -> Answer:
+    text = (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>{body}</body></html>'
+    )
+    return Answer(200, text.encode(), (CSP,), HTML)

@@ -1,0 +1,108 @@
+"""Sensors that build derived partitions again once what they were built from has changed, by whatever run.
+
+Belongs here: from outdated partitions to run requests, for every domain. Does not belong here: what is outdated
+(staleness.py), which jobs a domain has (its automation.py).
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import dagster as dg
+from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+
+from ingestion_pipeline.core.clock import utc_now
+from ingestion_pipeline.core.tables import Table
+from ingestion_pipeline.orchestration.partitions import TimePartitions, range_tags
+from ingestion_pipeline.orchestration.staleness import Builds, has_ended, spans
+
+PARTITIONS_PER_RUN = 366
+GOING_ON = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+
+@dataclass(frozen=True)
+class Derived:
+    """A job that builds `tables`, which share `partitions`."""
+
+    job: UnresolvedAssetJobDefinition
+    tables: Sequence[Table]
+    partitions: TimePartitions
+
+
+def asset_keys(tables: Collection[Table]) -> set[dg.AssetKey]:
+    return {dg.AssetKey(list(table.asset_key)) for table in tables}
+
+
+def derived_sensor(
+    name: str,
+    derived: Sequence[Derived],
+    *,
+    waits_for: Collection[Table],
+    description: str,
+    minimum_interval_seconds: int = 60,
+) -> dg.SensorDefinition:
+    """A sensor, on by default, that asks for a run for each sequence of ended partitions that are outdated.
+
+    The running partition is a schedule's. The same builds are asked for once: a run that fails is not repeated with
+    every tick.
+
+    Args:
+        name: Of the sensor.
+        derived: The jobs, of this code location, that it may ask for.
+        waits_for: While a run builds any of these tables, a job's or one started in the UI, it asks for nothing: what
+            the run builds would be outdated again.
+        description: Shown in the UI.
+        minimum_interval_seconds: Between ticks; where late data trickles in, how often its day is built at most.
+    """
+    waiting = asset_keys(waits_for)
+
+    @dg.sensor(
+        name=name,
+        jobs=[it.job for it in derived],
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        minimum_interval_seconds=minimum_interval_seconds,
+        description=description,
+    )
+    def sense(context: dg.SensorEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
+        repository = context.repository_def
+        if repository is None:
+            raise ValueError(f"{name} is evaluated without its repository")
+        going_on = context.instance.get_runs(dg.RunsFilter(statuses=GOING_ON))
+        if busy := sum(bool(waiting & _built(run, repository)) for run in going_on):
+            return dg.SkipReason(f"runs that build what it reads are queued or going on: {busy}")
+        requests = list(_requests(context.instance, repository.asset_graph, derived, now=utc_now()))
+        return requests or dg.SkipReason("nothing is older than what it was built from")
+
+    return sense
+
+
+def _requests(
+    instance: dg.DagsterInstance, graph: BaseAssetGraph, derived: Sequence[Derived], *, now: datetime
+) -> Iterator[dg.RunRequest]:
+    builds = Builds(instance, graph)
+    for it in derived:
+        outdated = {
+            day: place
+            for day, place in builds.outdated(asset_keys(it.tables)).items()
+            if has_ended(it.partitions, day, now)
+        }
+        for first, last in spans(outdated, it.partitions, per_run=PARTITIONS_PER_RUN):
+            newest = max(place for day, place in outdated.items() if first <= day <= last)
+            yield dg.RunRequest(
+                run_key=f"{it.job.name}:{first}:{last}:{newest}", job_name=it.job.name, tags=range_tags(first, last)
+            )
+
+
+def _built(run: dg.DagsterRun, repository: dg.RepositoryDefinition) -> set[dg.AssetKey]:
+    """The assets that `run` builds: those that were chosen, else all of its job."""
+    if run.asset_selection is not None:
+        return set(run.asset_selection)
+    if not repository.has_job(run.job_name):
+        return set()
+    return set(repository.get_job(run.job_name).asset_layer.selected_asset_keys)
