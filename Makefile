@@ -27,7 +27,7 @@ test-spark: ## The same answer on Spark as on DuckDB; an environment of its own 
 test-warehouse: ## Copies in BigQuery (emulator) and Redshift (S3 emulator); an environment of its own
 	$(PYTHON) -m venv $(VENV)-warehouse
 	$(VENV)-warehouse/bin/pip install --quiet --require-hashes -r requirements-warehouse.lock
-	$(VENV)-warehouse/bin/python -m pytest ingestion_pipeline_tests/warehouse
+	$(VENV)-warehouse/bin/python -m pytest -p no:bqemulator -n auto --dist loadfile ingestion_pipeline_tests/warehouse
 
 check: install-dev ## What CI runs after the tests: format, lint, types, layers, SQL
 	$(BIN)/ruff format --check .

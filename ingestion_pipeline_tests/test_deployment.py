@@ -19,13 +19,31 @@ from dagster._daemon.cli import create_dagster_daemon_cli
 from dagster_webserver.cli import create_dagster_webserver_cli
 
 from ingestion_pipeline.cli import app
+from ingestion_pipeline.intake.server import STOP_SECONDS
 from ingestion_pipeline.settings import PROJECT_ROOT, Settings, variables
 from ingestion_pipeline.storage.database import DAGSTER_TUNING
 
 COMPOSE = yaml.safe_load((PROJECT_ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-PASSWORDS = {"POSTGRES_PASSWORD", "WORKER_PASSWORD", "DAGSTER_PASSWORD"}
-OURS = ("migrate", "code-location", "webserver", "daemon")
+PASSWORDS = {"POSTGRES_PASSWORD", "WORKER_PASSWORD", "INTAKE_PASSWORD", "DAGSTER_PASSWORD"}
+DAGSTER_PROCESSES = ("code-location", "webserver", "daemon")
+OURS = ("migrate", *DAGSTER_PROCESSES, "intake")
+OF_THE_INTAKE = {
+    "INTAKE_DATABASE_URL",
+    "INTAKE_HOST",
+    "PORT",
+    "INTAKE_WORKERS",
+    "INTAKE_CONNECTIONS",
+    "INGEST_APP_TOKEN",
+    "JWT_SECRET",
+    "CRON_SECRET",
+    "EVENTS_RATE_LIMIT",
+    "CRAWL_RATE_LIMIT",
+    "TRUSTED_PROXIES",
+    "MAX_BODY_BYTES",
+    "BODY_TIMEOUT_SECONDS",
+    "MAX_JSON_DEPTH",
+}
 DOCKERFILE = (PROJECT_ROOT / "deploy" / "Dockerfile").read_text()
 ENV_EXAMPLE = PROJECT_ROOT / ".env.example"
 DAGSTER_VARIABLES = {"DAGSTER_HOME", "DAGSTER_ARTIFACTS", *DAGSTER_TUNING}
@@ -85,12 +103,12 @@ def parsed(command: list[str]) -> click.Context:
 def test_env_example_is_what_settings_say():
     """Every variable in the order of Settings, with description and default, all commented out."""
     assert ENV_EXAMPLE.read_text() == env_example()
-    assert re.findall(r"^#([A-Z_]+)=", ENV_EXAMPLE.read_text(), flags=re.MULTILINE) == list(variables())
+    assert re.findall(r"^#([A-Z0-9_]+)=", ENV_EXAMPLE.read_text(), flags=re.MULTILINE) == list(variables())
 
 
 def test_env_example_can_be_sourced(tmp_path: Path):
     """Uncommented and read by a shell, the example gives the defaults."""
-    lines = re.sub(r"^#([A-Z_]+=)", r"\1", ENV_EXAMPLE.read_text(), flags=re.MULTILINE)
+    lines = re.sub(r"^#([A-Z0-9_]+=)", r"\1", ENV_EXAMPLE.read_text(), flags=re.MULTILINE)
     path = tmp_path / ".env"
     path.write_text(lines)
     script = f"set -a; . {shlex.quote(str(path))}; env -0"
@@ -104,7 +122,7 @@ def test_env_example_can_be_sourced(tmp_path: Path):
 
 
 def test_services_are_the_parts_that_run():
-    """Two stores, one migration, three long-lived Dagster processes."""
+    """Two stores, one migration, three long-lived Dagster processes, the HTTP intake."""
     assert set(SERVICES) == {"postgres", "redis", *OURS}
 
 
@@ -118,19 +136,34 @@ def test_environment_names_are_known(name: str):
 
 @pytest.mark.parametrize("name", OURS)
 def test_every_setting_can_be_given(name: str):
-    """Whatever Settings knows can be set from outside, but for where `up` listens; role passwords go to `migrate` only."""
+    """Whatever Settings knows can be set from outside, but for where the UI listens; the intake's own settings go to it
+    alone, role passwords to `migrate` alone."""
     passwords = set() if name == "migrate" else PASSWORDS - {"POSTGRES_PASSWORD"}
-    missing = {"WEBSERVER_HOST", "WEBSERVER_PORT"} | passwords
+    missing = {"WEBSERVER_HOST", "WEBSERVER_PORT"} | passwords | (set() if name == "intake" else OF_THE_INTAKE)
     assert set(variables()) - set(SERVICES[name]["environment"]) == missing
 
 
-@pytest.mark.parametrize("name", sorted(set(OURS) - {"migrate"}))
+@pytest.mark.parametrize("name", DAGSTER_PROCESSES)
 def test_processes_log_in_as_their_own_roles(name: str):
     """Nothing but `migrate` is the superuser, who bypasses row-level security."""
     environment = SERVICES[name]["environment"]
     assert environment["DATABASE_URL"].startswith("postgresql://pipeline_worker:")
     assert environment["DAGSTER_PG_URL"].startswith("postgresql+psycopg2://dagster:")
     assert "POSTGRES_PASSWORD" not in str(environment)
+
+
+def test_the_intake_knows_its_own_login_only():
+    """Who takes over the process that listens to the world has no way into other roles, Dagster or a warehouse."""
+    environment = SERVICES["intake"]["environment"]
+    assert environment["INTAKE_DATABASE_URL"].startswith("postgresql://pipeline_intake:")
+    assert environment["DATABASE_URL"] == environment["INTAKE_DATABASE_URL"]
+    assert re.findall(r"\w+_PASSWORD", str(list(environment.values()))) == ["INTAKE_PASSWORD"] * 4
+    assert environment["DAGSTER_PG_URL"] == environment["REDSHIFT_PASSWORD"] == ""
+
+
+def test_the_intake_is_given_time_to_answer():
+    """A worker that still answers after STOP_SECONDS is killed by its own server, before the engine kills them all."""
+    assert int(SERVICES["intake"]["stop_grace_period"].removesuffix("s")) >= 2 * STOP_SECONDS
 
 
 def test_database_service_takes_its_own_names_only():
@@ -199,7 +232,7 @@ def test_long_lived_services_have_a_health_check_and_restart(name: str):
 
 
 def test_order_of_start():
-    """Migration after the database is healthy, code after migration, webserver and daemon after code."""
+    """Migration after the database is healthy, code and intake after migration, webserver and daemon after code."""
     conditions = {
         name: {needed: rule["condition"] for needed, rule in service.get("depends_on", {}).items()}
         for name, service in SERVICES.items()
@@ -215,13 +248,21 @@ def test_order_of_start():
         },
         "webserver": {"code-location": "service_healthy"},
         "daemon": {"code-location": "service_healthy"},
+        "intake": {
+            "postgres": "service_healthy",
+            "redis": "service_started",
+            "migrate": "service_completed_successfully",
+        },
     }
 
 
-def test_only_the_webserver_is_published_and_only_to_this_machine():
-    """The UI has no login; the stores are reachable from inside only."""
+def test_only_webserver_and_intake_are_published_and_only_to_this_machine():
+    """The UI has no login, the intake no TLS; the stores are reachable from inside only."""
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
-    assert published == {"webserver": ["${WEBSERVER_HOST:-127.0.0.1}:${WEBSERVER_PORT:-3000}:3000"]}
+    assert published == {
+        "webserver": ["${WEBSERVER_HOST:-127.0.0.1}:${WEBSERVER_PORT:-3000}:3000"],
+        "intake": ["${INTAKE_HOST:-127.0.0.1}:${PORT:-8787}:8787"],
+    }
     assert COMPOSE["networks"]["stores"]["internal"] is True
     assert SERVICES["postgres"]["networks"] == SERVICES["redis"]["networks"] == ["stores"]
 
@@ -266,7 +307,10 @@ def test_ports_agree():
     assert parsed(SERVICES["code-location"]["healthcheck"]["test"][1:]).params["port"] == code["port"]
     webserver = parsed(SERVICES["webserver"]["command"]).params
     assert f":{webserver['port']}/server_info" in SERVICES["webserver"]["healthcheck"]["test"][-1]
-    assert {str(code["port"]), str(webserver["port"])} == set(
+    intake = SERVICES["intake"]["environment"]
+    assert f":{intake['PORT']}/health" in SERVICES["intake"]["healthcheck"]["test"][-1]
+    assert (intake["PORT"], intake["INTAKE_HOST"]) == (str(Settings.model_fields["port"].default), "0.0.0.0")
+    assert {str(code["port"]), str(webserver["port"]), intake["PORT"]} == set(
         re.search(r"^EXPOSE (.*)$", DOCKERFILE, re.MULTILINE)[1].split()
     )
 

@@ -61,7 +61,7 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True)
 class Response:
-    """One documented answer: `schema` of its JSON body. Without one: another `content_type`, or a problem from 400 on."""
+    """One documented answer: `schema` of its JSON body; without one it is a problem from 400 on."""
 
     description: str
     schema: Schema | None = None

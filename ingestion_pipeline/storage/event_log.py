@@ -12,7 +12,7 @@ import asyncio
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from hashlib import sha256
@@ -32,7 +32,7 @@ COLUMNS = (
     "previous_address_hash"
 )
 DEFAULT_LEAF = "event_log_default"
-COMMITTERS = 2
+COMMITTERS = 1
 ROWS_PER_COMMIT = 20_000
 MAX_WAITING_ROWS = 100_000
 STATEMENT_TIMEOUT_MS = 30_000
@@ -160,24 +160,17 @@ class _Writer:
         self._leaves: dict[date, str] = {}
 
     def write(self, appends: list[Append]) -> StoreUnavailableError | None:
-        """Stores the group in one transaction, or says why nothing is known to be stored."""
-        for attempt in range(COMMIT_ATTEMPTS):
-            try:
-                self._write(appends)
-            except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-                self.close()
-                problem = StoreUnavailableError(f"PostgreSQL at {public_url(self._url)}", first_line(error))
-                # the loser of a deadlock, or of a wait for a lock, has stored nothing and may go again at once
-                if not isinstance(error, psycopg.errors.DeadlockDetected | psycopg.errors.SerializationFailure):
-                    return problem
-                time.sleep(RETRY_PAUSE_SECONDS * attempt)
-            except Exception as error:
-                log.exception("events could not be stored")
-                self.close()
-                return StoreUnavailableError("event log", type(error).__name__)
-            else:
-                return None
-        return problem
+        """Stores the group, or says why not all of it is known to be stored."""
+        try:
+            self._write(appends)
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            self.close()
+            return StoreUnavailableError(f"PostgreSQL at {public_url(self._url)}", first_line(error))
+        except Exception as error:
+            log.exception("events could not be stored")
+            self.close()
+            return StoreUnavailableError("event log", type(error).__name__)
+        return None
 
     def close(self) -> None:
         if self._connection is not None:
@@ -185,18 +178,29 @@ class _Writer:
             self._connection = None
 
     def _write(self, appends: list[Append]) -> None:
+        """One transaction, tried again where that can help; in parts if a row is refused."""
         _mark_repeats(entry for append in appends for entry in append.entries)
-        expect_new_keys, trust_leaves = True, True
+        expect_new_keys, trust_leaves, deadlocks = True, True, 0
         while True:
             try:
                 self._commit(appends, expect_new_keys=expect_new_keys)
-            except psycopg.errors.UniqueViolation:
-                expect_new_keys = False
+            except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):
+                deadlocks += 1  # the loser has stored nothing and may go again at once
+                if deadlocks == COMMIT_ATTEMPTS:
+                    raise
+                time.sleep(RETRY_PAUSE_SECONDS * (deadlocks - 1))
+            except psycopg.errors.UndefinedTable:
+                if not trust_leaves:
+                    raise
+                self._leaves, trust_leaves = {}, False
             except (psycopg.DataError, psycopg.IntegrityError) as error:
-                if not (trust_leaves and self._forget_leaves()):
+                if expect_new_keys and isinstance(error, psycopg.errors.UniqueViolation):
+                    expect_new_keys = False
+                elif trust_leaves and self._forget_leaves():
+                    trust_leaves = False
+                else:
                     self._narrow_down(appends, error)
                     return
-                trust_leaves = False
             else:
                 return
 
@@ -222,8 +226,7 @@ class _Writer:
 
     def _commit(self, appends: list[Append], *, expect_new_keys: bool) -> None:
         connection = self._connected()
-        fresh = [entry for append in appends for entry in append.entries if not entry.first_id and not entry.refused]
-        keyed = sorted((entry for entry in fresh if entry.key_hash), key=lambda entry: entry.key_hash or b"")
+        keyed = _keyed(_fresh(appends))
         known: dict[bytes, str] = {}
         with connection.transaction(), connection.cursor() as cursor:
             if keyed and expect_new_keys:
@@ -232,32 +235,15 @@ class _Writer:
             elif keyed:
                 known = _insert_keys(cursor, keyed)
             for day in sorted({append.day for append in appends}):
-                rows = b"".join(
-                    entry.row
-                    for append in appends
-                    if append.day == day
-                    for entry in append.entries
-                    if not entry.first_id and not entry.refused and entry.key_hash not in known
-                )
-                if rows:
-                    self._copy_rows(cursor, day, rows)
+                _copy_rows(cursor, self._leaf(cursor, day), [it for it in appends if it.day == day], known)
             insert_rejects(connection, (reject for append in appends for reject in append.rejects))
             _count(cursor, self._intake_id, appends, known)
-        for entry in keyed:
-            if entry.key_hash in known:
-                entry.first_id = known[entry.key_hash]
-
-    def _copy_rows(self, cursor: psycopg.Cursor[tuple[object, ...]], day: date, rows: bytes) -> None:
-        with cursor.copy(f"copy events.{self._leaf(cursor, day)} ({COLUMNS}) from stdin") as copy:
-            copy.write(rows)
+        _tell_known(appends, known)
 
     def _leaf(self, cursor: psycopg.Cursor[tuple[object, ...]], day: date) -> str:
         """The partition of `day`; the default one while nobody has made it."""
         if self._leaves.get(day, DEFAULT_LEAF) == DEFAULT_LEAF:
-            leaf = f"event_log_{day:%Y%m%d}"
-            cursor.execute("select to_regclass(%s) is not null", [f"events.{leaf}"])
-            (is_there,) = cursor.fetchone() or (False,)
-            self._leaves[day] = leaf if is_there else DEFAULT_LEAF
+            self._leaves[day] = _found_leaf(cursor, day)
         return self._leaves[day]
 
     def _forget_leaves(self) -> bool:
@@ -284,14 +270,64 @@ class _Writer:
         return self._connection
 
 
+def insert_append(connection: psycopg.Connection[tuple[object, ...]], append: Append, *, intake_id: str) -> None:
+    """Stores `append`, counted as `intake_id`'s, in the transaction of `connection`, which records more with it.
+
+    The entries say what became of each.
+
+    Raises:
+        psycopg.Error: PostgreSQL refuses a row, and nothing of the transaction can be kept.
+    """
+    _mark_repeats(append.entries)
+    keyed = _keyed(_fresh([append]))
+    with connection.cursor() as cursor:
+        known = _insert_keys(cursor, keyed)
+        _copy_rows(cursor, _found_leaf(cursor, append.day), [append], known)
+        insert_rejects(connection, append.rejects)
+        _count(cursor, intake_id, [append], known)
+    _tell_known([append], known)
+
+
+def _fresh(appends: Iterable[Append]) -> list[Entry]:
+    return [entry for append in appends for entry in append.entries if not entry.first_id and not entry.refused]
+
+
+def _keyed(entries: Iterable[Entry]) -> list[Entry]:
+    """Those with a key, by key: two writers of the same keys then wait for each other instead of deadlocking."""
+    return sorted((entry for entry in entries if entry.key_hash), key=lambda entry: entry.key_hash or b"")
+
+
+def _tell_known(appends: Iterable[Append], known: Mapping[bytes, str]) -> None:
+    """Also the repeats of a repeat: they name the event that is stored."""
+    for append in appends if known else ():
+        for entry in append.entries:
+            if entry.key_hash and entry.key_hash in known:
+                entry.first_id = known[entry.key_hash]
+
+
+def _found_leaf(cursor: psycopg.Cursor[tuple[object, ...]], day: date) -> str:
+    leaf = f"event_log_{day:%Y%m%d}"
+    cursor.execute("select to_regclass(%s) is not null", [f"events.{leaf}"])
+    (is_there,) = cursor.fetchone() or (False,)
+    return leaf if is_there else DEFAULT_LEAF
+
+
+def _copy_rows(
+    cursor: psycopg.Cursor[tuple[object, ...]], leaf: str, appends: Iterable[Append], known: Mapping[bytes, str]
+) -> None:
+    rows = b"".join(entry.row for entry in _fresh(appends) if entry.key_hash not in known)
+    if rows:
+        with cursor.copy(f"copy events.{leaf} ({COLUMNS}) from stdin") as copy:
+            copy.write(rows)
+
+
 def _mark_repeats(entries: Iterable[Entry]) -> None:
-    """The second event with a key in one group is a duplicate of the first."""
+    """The second event with a key in one group is a duplicate of the first, unless the first has been refused."""
     first: dict[bytes, str] = {}
     for entry in entries:
         if entry.key_hash:
             known = first.setdefault(entry.key_hash, entry.event_id)
-            if known != entry.event_id:
-                entry.first_id = known
+            entry.first_id = "" if known == entry.event_id else known
 
 
 def _key_block(entries: Iterable[Entry]) -> bytes:

@@ -81,7 +81,8 @@ _DUE = (
     "where is_held and processing_status = 'pending' and next_attempt_at <= now()"
 )
 _LEDGER = (
-    "select batch_number, first_transaction_id::text, next_transaction_id::text, retried_event_ids, created_at "
+    "select batch_number, first_transaction_id::text, next_transaction_id::text, retried_event_ids, "
+    "attempt_count > 0 as was_begun "
     "from events.warehouse_sync_status where warehouse_type = 'delta' and status <> 'committed'"
 )
 
@@ -94,7 +95,7 @@ class Batch:
     first_transaction_id: str
     next_transaction_id: str
     retried_event_ids: Sequence[Any]
-    created_at: datetime
+    was_begun: bool
 
 
 def next_batch(postgres: Postgres, *, max_rows: int) -> Batch | None:

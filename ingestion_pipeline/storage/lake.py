@@ -5,6 +5,7 @@ Belongs here: paths, Arrow schemas, commits, upkeep. Does not belong here: what 
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
@@ -41,6 +42,7 @@ ARROW_TYPES: dict[ColumnType, pa.DataType] = {
 }
 ROWS_PER_CHUNK = 5_000_000
 COMMIT_ATTEMPTS = 10
+STATISTICS = "delta.dataSkippingStatsColumns"
 HOURS_KEPT = 168
 _SPECIAL = re.compile(r"[\[\]*?%=#]")
 
@@ -128,6 +130,47 @@ class Lake:
             last = None if delta is None else delta.transaction_version(writer)
         return last is not None and last >= batch_number
 
+    def delete(self, table: Table, predicate: str) -> int:
+        """Deletes the rows for which `predicate` holds, in one commit; returns how many.
+
+        Whoever else changes the table must be kept out meanwhile. The predicate is SQL over the table's columns and
+        stays in its log: it must name no person.
+        """
+        with self._reached(self.uri(table)):
+            delta = self._open(table)
+            return 0 if delta is None else int(delta.delete(predicate)["num_deleted_rows"])
+
+    def merge(self, table: Table, rows: pa.Table, *, deletes: bool = False) -> None:
+        """Gives the rows that have the keys of `rows` its other columns, or deletes them, in one commit.
+
+        `rows` holds key, partition column and what is to change; keys that are not there are passed over. Nothing of
+        them stays in the table's log. Whoever else changes the table must be kept out meanwhile.
+        """
+        day = table.partition_column or ""
+        keys = {*table.key, day}
+        days = ", ".join(f"'{value}'" for value in sorted(set(rows[day].to_pylist())))
+        if not days:
+            return
+        predicate = " and ".join([*(f"t.{name} = s.{name}" for name in sorted(keys)), f"t.{day} in ({days})"])
+        with self._reached(self.uri(table)):
+            delta = self._open(table)
+            if delta is None:
+                return
+            merger = delta.merge(rows, predicate, source_alias="s", target_alias="t")
+            changes = {name: f"s.{name}" for name in rows.column_names if name not in keys}
+            (merger.when_matched_delete() if deletes else merger.when_matched_update(changes)).execute()
+
+    def purge(self, table: Table) -> int:
+        """Removes every file that the newest version does not need, also what killed writers left; returns how many.
+
+        Older versions cannot be read any more. Who is reading them may fail, who is writing must be kept out.
+        """
+        with self._reached(self.uri(table)):
+            delta = self._open(table)
+            if delta is None:
+                return 0
+            return len(delta.vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=False, full=True))
+
     def compact(self, table: Table, window: Window) -> None:
         """Rewrites the many small files of each day in `window` as few; readers see the same rows."""
         with self._reached(self.uri(table)):
@@ -138,17 +181,14 @@ class Lake:
     def row_counts(self, table: Table, window: Window) -> dict[date, int]:
         """Rows per day of `table` in `window`, from the Delta log alone; days without rows are absent."""
         counts: dict[date, int] = {}
-        with self._reached(self.uri(table)):
-            delta = self._open(table)
-        if delta is None:
-            return counts
-        actions = pa.table(delta.get_add_actions(flatten=True))
-        days = actions[f"partition.{table.partition_column}"].to_pylist()
-        for raw, rows in zip(days, actions["num_records"].to_pylist(), strict=True):
-            day = raw if isinstance(raw, date) else date.fromisoformat(raw)
+        for day, rows in self._file_rows(table):
             if window.first_day <= day <= window.last_day:
                 counts[day] = counts.get(day, 0) + rows
         return dict(sorted(counts.items()))
+
+    def file_counts(self, table: Table) -> dict[date, int]:
+        """Files per day of `table`."""
+        return dict(sorted(Counter(day for day, _ in self._file_rows(table)).items()))
 
     def chunks(
         self, table: Table, window: Window, *, unit_days: int = 1, max_rows: int = ROWS_PER_CHUNK
@@ -197,6 +237,17 @@ class Lake:
             raise NotADirectoryError(f"{self.root} is not a folder")  # it would read as a lake without tables
         return DeltaTable(self.uri(table)) if DeltaTable.is_deltatable(self.uri(table)) else None
 
+    def _file_rows(self, table: Table) -> Iterator[tuple[date, int]]:
+        """Day and rows of each file."""
+        with self._reached(self.uri(table)):
+            delta = self._open(table)
+        if delta is None:
+            return
+        actions = pa.table(delta.get_add_actions(flatten=True))
+        days = actions[f"partition.{table.partition_column}"].to_pylist()
+        for raw, rows in zip(days, actions["num_records"].to_pylist(), strict=True):
+            yield raw if isinstance(raw, date) else date.fromisoformat(raw), rows
+
     def _ensure(self, table: Table) -> None:
         uri = self.uri(table)
         if _is_local(self.root):
@@ -205,7 +256,11 @@ class Lake:
             return
         try:
             DeltaTable.create(
-                uri, schema=arrow_schema(table), partition_by=[table.partition_column or ""], mode="error"
+                uri,
+                schema=arrow_schema(table),
+                partition_by=[table.partition_column or ""],
+                mode="error",
+                configuration={STATISTICS: ",".join(_measured(table))},
             )
         except DeltaError:
             if not DeltaTable.is_deltatable(uri):  # else another first writer was quicker
@@ -230,6 +285,15 @@ class Lake:
             raise ContractError(f"lake table {what}", "schema", _line(error), "the declared columns") from error
         except (OSError, DeltaError) as error:
             raise StoreUnavailableError(f"lake at {what}", _line(error)) from error
+
+
+def _measured(table: Table) -> list[str]:
+    """Columns whose least and greatest value the table's log may hold: no text, which may name a person for ever."""
+    return [
+        column.name
+        for column in table.columns
+        if column.type not in ("text", "json") and column.name != table.partition_column
+    ]
 
 
 def arrow_schema(table: Table) -> pa.Schema:

@@ -17,9 +17,8 @@ def test_the_status_page_counts_the_last_hour(intake: Intake) -> None:
     """And loads nothing from elsewhere; the only other address on it is Dagster's."""
     for _ in range(3):
         intake.get("/sample/markets/page")
-    page = eventually(
-        lambda: (text := intake.get("/").text) if "/sample/markets/{symbol}" in intake.get("/").text else ""
-    )
+    eventually(lambda: "/sample/markets/{symbol}" in intake.get("/").text)
+    page = intake.get("/").text
     assert "http://127.0.0.1:3000" in page
     assert '<a href="/docs">' in page
     assert "<script" not in page

@@ -1,5 +1,7 @@
 """The schema that the migrations make: the one that is written down, and the one that the tables declare."""
 
+from datetime import date
+
 import psycopg
 import pytest
 
@@ -79,7 +81,11 @@ def test_every_operational_table_says_what_a_row_is(database_url: str) -> None:
     assert [] == silent
 
 
-PARAMETERS: dict[str, dict[str, object]] = {"latest_snapshot": {"symbol": "BTC-USD"}, "recent_rejects": {"limit": 10}}
+PARAMETERS: dict[str, dict[str, object]] = {
+    "latest_snapshot": {"symbol": "BTC-USD"},
+    "recent_rejects": {"limit": 10},
+    "event_accounts": {"first": date(2026, 3, 2), "last": date(2026, 3, 8)},
+}
 
 
 @pytest.mark.parametrize("query", sorted(path.stem for path in QUERIES.glob("*.sql")))

@@ -54,19 +54,20 @@ def history(postgres: Postgres, lake: Lake) -> History:
 
 
 @pytest.fixture
-def bigquery(bigquery_endpoint: str) -> "BigQueryPlace":
+def bigquery(bigquery_endpoint: str) -> "Iterator[BigQueryPlace]":
     """An empty dataset."""
-    from ingestion_pipeline_tests.warehouse.places import BigQueryPlace
+    from ingestion_pipeline_tests.warehouse.places import BigQueryPlace, close_all
 
     place = BigQueryPlace(bigquery_endpoint, f"events_{next(_numbers)}")
     place.client.create_dataset(place.dataset)
-    return place
+    yield place
+    close_all()
 
 
 @pytest.fixture
 def redshift(server: EmbeddedServer, s3_endpoint: str) -> "Iterator[RedshiftPlace]":
     """An empty database of the stand-in and an empty prefix of the bucket."""
-    from ingestion_pipeline_tests.warehouse.places import RedshiftPlace
+    from ingestion_pipeline_tests.warehouse.places import RedshiftPlace, close_all
     from ingestion_pipeline_tests.warehouse.redshift_stand_in import listener
 
     name = f"redshift_{next(_numbers)}"
@@ -74,6 +75,7 @@ def redshift(server: EmbeddedServer, s3_endpoint: str) -> "Iterator[RedshiftPlac
         connection.execute(f"create database {name}")
     with listener(server.socket_folder) as port:
         yield RedshiftPlace(port, name, s3_endpoint)
+        close_all()
     with psycopg.connect(server.url(database="postgres"), autocommit=True) as connection:
         connection.execute(f"drop database {name} with (force)")
 

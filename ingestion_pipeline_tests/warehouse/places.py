@@ -1,9 +1,9 @@
 """The two warehouses of the tests: how to reach one from any process, and what everybody sees in it."""
 
-import io
 import json
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from functools import cached_property
+from typing import Any, Protocol, TypeVar
 
 import boto3
 import pandas as pd
@@ -20,7 +20,23 @@ from ingestion_pipeline.storage.warehouses.s3_stage import S3Stage
 from ingestion_pipeline_tests.warehouse.redshift_stand_in import connects_to
 from ingestion_pipeline_tests.warehouse.services import BUCKET, PROJECT
 
+T = TypeVar("T")
+
 ROLE = "arn:aws:iam::123456789012:role/copy"
+
+
+_opened: list[Any] = []
+
+
+def close_all() -> None:
+    """Closes every client that a place has opened in this process."""
+    while _opened:
+        _opened.pop().close()
+
+
+def _closed_later(client: T) -> T:
+    _opened.append(client)
+    return client
 
 
 class Place(Protocol):
@@ -38,12 +54,14 @@ class BigQueryPlace:
     name: WarehouseName = "bigquery"
 
     def warehouse(self) -> BigQuery:
-        return BigQuery(EVENT_HISTORY, project=PROJECT, dataset=self.dataset, endpoint=self.endpoint)
+        return _closed_later(BigQuery(EVENT_HISTORY, project=PROJECT, dataset=self.dataset, endpoint=self.endpoint))
 
-    @property
+    @cached_property
     def client(self) -> bigquery.Client:
         options = ClientOptions(api_endpoint=self.endpoint.partition(",")[0])
-        return bigquery.Client(project=PROJECT, credentials=AnonymousCredentials(), client_options=options)
+        return _closed_later(
+            bigquery.Client(project=PROJECT, credentials=AnonymousCredentials(), client_options=options)
+        )
 
     def rows(self) -> pd.DataFrame:
         table = f"`{PROJECT}.{self.dataset}.{EVENT_HISTORY.name}`"
@@ -59,13 +77,14 @@ class RedshiftPlace:
     name: WarehouseName = "redshift"
 
     def warehouse(self) -> Redshift:
-        return Redshift(
+        warehouse = Redshift(
             EVENT_HISTORY,
             stage=S3Stage(f"s3://{BUCKET}/{self.database}", self.s3_endpoint),
             iam_role=ROLE,
             connect=connects_to(self.port, self.database, self.s3_endpoint),
             error=redshift_connector.Error,
         )
+        return _closed_later(warehouse)
 
     def rows(self) -> pd.DataFrame:
         connection = connects_to(self.port, self.database, self.s3_endpoint)()
@@ -76,9 +95,9 @@ class RedshiftPlace:
         finally:
             connection.close()
 
-    @property
+    @cached_property
     def s3(self) -> Any:
-        return boto3.client("s3", endpoint_url=self.s3_endpoint)
+        return _closed_later(boto3.client("s3", endpoint_url=self.s3_endpoint))
 
     def staged(self) -> dict[str, bytes]:
         """Every object below the prefix, by the end of its key."""
@@ -93,5 +112,5 @@ def to_text(place: BigQueryPlace | RedshiftPlace) -> str:
 
 
 def from_text(text: str) -> BigQueryPlace | RedshiftPlace:
-    facts = json.load(io.StringIO(text))
+    facts = json.loads(text)
     return BigQueryPlace(**facts) if facts["name"] == "bigquery" else RedshiftPlace(**facts)

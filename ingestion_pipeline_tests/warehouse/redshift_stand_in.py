@@ -108,12 +108,12 @@ def _execute(execute: Callable[..., Any], statement: str, values: Any, s3_endpoi
 
 def _files(manifest: str, s3_endpoint: str) -> Iterator[str]:
     """The rows of each file as JSON. Like COPY from Parquet, it insists on the length that the manifest says."""
-    s3 = boto3.client("s3", endpoint_url=s3_endpoint)
-    for entry in json.loads(_object(s3, manifest))["entries"]:
-        body = _object(s3, entry["url"])
-        assert entry["mandatory"]
-        assert len(body) == entry["meta"]["content_length"]
-        yield json.dumps(parquet.read_table(io.BytesIO(body)).to_pylist(), default=str)
+    with contextlib.closing(boto3.client("s3", endpoint_url=s3_endpoint)) as s3:
+        for entry in json.loads(_object(s3, manifest))["entries"]:
+            body = _object(s3, entry["url"])
+            assert entry["mandatory"]
+            assert len(body) == entry["meta"]["content_length"]
+            yield json.dumps(parquet.read_table(io.BytesIO(body)).to_pylist(), default=str)
 
 
 def _object(s3: Any, url: str) -> bytes:

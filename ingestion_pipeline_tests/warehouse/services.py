@@ -4,7 +4,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from ingestion_pipeline.settings import PROJECT_ROOT
@@ -32,7 +32,8 @@ def s3_server(folder: Path) -> Iterator[str]:
     command = [sys.executable, "-c", "from moto.server import main; main()", "-H", "127.0.0.1", "-p", str(port)]
     with _running(command, folder / "s3.log", ports=(port,)):
         url = f"http://127.0.0.1:{port}"
-        boto3.client("s3", endpoint_url=url).create_bucket(Bucket=BUCKET)
+        with closing(boto3.client("s3", endpoint_url=url)) as s3:
+            s3.create_bucket(Bucket=BUCKET)
         yield url
 
 

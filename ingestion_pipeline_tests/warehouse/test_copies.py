@@ -3,6 +3,7 @@
 import json
 import threading
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -12,6 +13,7 @@ from ingestion_pipeline.core.errors import StoreUnavailableError
 from ingestion_pipeline.domains.events import copies
 from ingestion_pipeline.domains.events.copies import Backlog, Copied, backlog, copied_batches
 from ingestion_pipeline.domains.events.tables import EVENT_HISTORY
+from ingestion_pipeline.storage.lake import Lake
 from ingestion_pipeline.storage.postgres import Postgres
 from ingestion_pipeline_tests.warehouse.history import NOON, History, make_event
 from ingestion_pipeline_tests.warehouse.places import Place
@@ -155,6 +157,28 @@ def test_a_failed_copy_is_in_the_ledger_and_the_next_call_goes_on(history: Histo
     assert len(place.rows()) == 10
 
 
+def test_a_file_of_the_lake_that_was_replaced_meanwhile_is_transient(
+    history: History, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Erasure and upkeep remove files whose rows are in others by then; the next attempt reads those."""
+    history.add(1, events(0, 9))
+    read = Lake.read
+
+    def read_and_lose(lake: Lake, *arguments: Any) -> Any:
+        rows = read(lake, *arguments)
+        for file in Path(lake.uri(EVENT_HISTORY)).glob("day=*/*.parquet"):
+            file.rename(file.with_suffix(".away"))
+        return rows
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Lake, "read", read_and_lose)
+        with pytest.raises(StoreUnavailableError, match="lake at"):
+            copy(history, place)
+    for file in Path(history.lake.uri(EVENT_HISTORY)).glob("day=*/*.away"):
+        file.rename(file.with_suffix(".parquet"))
+    assert copy(history, place) == [Copied(1, 1, 10, was_resumed=False)]
+
+
 def test_steps_may_be_repeated(history: History, place: Place) -> None:
     """Written and committed twice, the rows are there once."""
     history.add(1, events(0, 9))
@@ -182,6 +206,26 @@ def test_who_was_erased_while_a_copy_was_under_way_is_not_copied(history: Histor
     assert before != history.ledger(place.name)["target"][0]
     assert copied.event_count == history.ledger(place.name)["events_synced"][0]
     assert "user-1" not in set(place.rows()["user_id"])
+    assert list(place.rows()["event_id"]) == list(history.rows()["event_id"])
+
+
+def test_who_was_erased_after_a_commit_that_nobody_recorded_does_not_come_back(history: History, place: Place) -> None:
+    """The rows of the batch are visible, so it is done, although the lake has other rows for it by now."""
+    history.add(1, events(0, 20))
+    warehouse: Any = place.warehouse()
+    commit = warehouse.commit
+
+    def commit_and_go_away(*arguments: Any) -> None:
+        commit(*arguments)
+        raise GONE
+
+    warehouse.commit = commit_and_go_away
+    with pytest.raises(StoreUnavailableError):
+        list(copied_batches(history.postgres, history.lake, warehouse))
+    history.erase("user-1")
+    copies.erase_user(history.postgres, place.warehouse(), "user-1")
+    (copied,) = copy(history, place)
+    assert 0 < copied.event_count == len(history.rows()) < 21
     assert list(place.rows()["event_id"]) == list(history.rows()["event_id"])
 
 

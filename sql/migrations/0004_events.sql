@@ -296,10 +296,13 @@ create policy workers_see_all on events.event_log to pipeline_worker using (true
 create policy owner_sees_all on events.event_log to current_user using (true) with check (true);
 create policy readers_see_all on events.event_log for select to pipeline_reader using (true);
 create policy intake_inserts on events.event_log for insert to pipeline_intake with check (true);
-create policy people_see_their_own on events.event_log for select to pipeline_intake
-using (user_id = nullif((select current_setting('app.user_id', true)), ''));
-create policy applications_see_all on events.event_log for select to pipeline_intake
-using ((select current_setting('app.scope', true)) = 'application');
+-- one policy: of two, the planner thinks that hardly any row passes, and leaves the indexes alone
+create policy callers_see_theirs on events.event_log for select to pipeline_intake using (
+    case
+        when (select current_setting('app.scope', true)) = 'application' then true
+        else user_id = nullif((select current_setting('app.user_id', true)), '')
+    end
+);
 
 grant select, insert on events.event_log to pipeline_intake;
 grant insert on events.event_log_default to pipeline_intake;

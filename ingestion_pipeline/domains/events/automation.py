@@ -4,9 +4,11 @@ All on by default. Past days are derived again by a sensor once a late event, or
 """
 
 import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from ingestion_pipeline.core.clock import utc_now
 from ingestion_pipeline.domains.events.activity import ACTIVE_USERS
+from ingestion_pipeline.domains.events.copies import backlog, copied_batches
 from ingestion_pipeline.domains.events.tables import (
     DAILY_ACTIVE_USERS,
     EVENT_AGGREGATIONS_DAILY,
@@ -17,12 +19,17 @@ from ingestion_pipeline.domains.events.tables import (
     RETENTION_COHORTS,
 )
 from ingestion_pipeline.orchestration.derived import GOING_ON, Derived, derived_sensor
+from ingestion_pipeline.orchestration.failures import explained_failures
 from ingestion_pipeline.orchestration.partitions import DAILY, WEEKLY, range_tags
 from ingestion_pipeline.orchestration.schedules import due, selection
+from ingestion_pipeline.settings import Settings
 from ingestion_pipeline.storage.event_reader import has_pending
+from ingestion_pipeline.storage.lake import Lake
 from ingestion_pipeline.storage.postgres import Postgres
+from ingestion_pipeline.storage.warehouses.catalogue import warehouse
 
-DAILY_TABLES = (EVENT_AGGREGATIONS_HOURLY, EVENT_AGGREGATIONS_DAILY, ACTIVE_USERS, DAILY_ACTIVE_USERS, FUNNELS)
+DERIVED_DAILY = (EVENT_AGGREGATIONS_HOURLY, EVENT_AGGREGATIONS_DAILY, ACTIVE_USERS, DAILY_ACTIVE_USERS, FUNNELS)
+DAILY_TABLES = (EVENT_HISTORY, *DERIVED_DAILY)
 WEEKLY_TABLES = (EVENT_AGGREGATIONS_WEEKLY, RETENTION_COHORTS)
 HOURLY, WEEKS_HOURLY = "2 * * * *", "25 * * * *"
 
@@ -38,8 +45,16 @@ events_accounts_job = dg.define_asset_job(
 )
 events_daily_job = dg.define_asset_job(
     "events_daily_job",
-    selection=selection(*DAILY_TABLES),
-    description="Hourly and daily aggregations, active users and funnels of one or many UTC days.",
+    selection=selection(*DAILY_TABLES)
+    - dg.AssetSelection.checks(
+        dg.AssetCheckKey(dg.AssetKey(list(EVENT_HISTORY.asset_key)), "event_history_accounts_for_every_event")
+    ),
+    description="The sync, then hourly and daily aggregations, active users and funnels of one or many UTC days.",
+)
+events_changed_days_job = dg.define_asset_job(
+    "events_changed_days_job",
+    selection=selection(*DERIVED_DAILY),
+    description="Aggregations, active users and funnels again, of days whose history has changed.",
 )
 events_weekly_job = dg.define_asset_job(
     "events_weekly_job",
@@ -87,10 +102,50 @@ def events_weekly_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunReque
 
 events_derived_sensor = derived_sensor(
     "events_derived_sensor",
-    [Derived(events_daily_job, DAILY_TABLES, DAILY), Derived(events_weekly_job, WEEKLY_TABLES, WEEKLY)],
-    waits_for=(*DAILY_TABLES, *WEEKLY_TABLES),
+    [Derived(events_changed_days_job, DERIVED_DAILY, DAILY), Derived(events_weekly_job, WEEKLY_TABLES, WEEKLY)],
+    waits_for=(*DERIVED_DAILY, *WEEKLY_TABLES),
     description="Days and weeks that have got late events, or lost erased ones, since they were derived.",
 )
+
+
+@dg.op(description="Copies to the configured warehouse what the lake has and it has not.")
+def copy_to_warehouse(
+    context: dg.OpExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    postgres: dg.ResourceParam[Postgres],
+    lake: dg.ResourceParam[Lake],
+) -> None:
+    destination = warehouse(settings, EVENT_HISTORY)
+    if destination is None:
+        context.log.info("WAREHOUSE is unset: there is nothing to copy to")
+        return
+    with explained_failures():
+        for copied in copied_batches(postgres, lake, destination):
+            context.log.info("copied %s event(s) to %s", copied.event_count, destination.name)
+
+
+@dg.job(description="Copies the event history to the warehouse that WAREHOUSE names, each event once.")
+def events_copy_job() -> None:
+    copy_to_warehouse()
+
+
+@dg.sensor(
+    job=events_copy_job,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    minimum_interval_seconds=60,
+    description="A run of the copy whenever the lake has batches that the configured warehouse lacks.",
+)
+def events_copy_sensor(
+    context: dg.SensorEvaluationContext, settings: dg.ResourceParam[Settings], postgres: dg.ResourceParam[Postgres]
+) -> dg.RunRequest | dg.SkipReason:
+    if settings.warehouse is None:
+        return dg.SkipReason("WAREHOUSE is unset")
+    if context.instance.get_runs(dg.RunsFilter(job_name=events_copy_job.name, statuses=GOING_ON), limit=1):
+        return dg.SkipReason("a copy is queued or going on")
+    if not (behind := backlog(postgres, settings.warehouse).batches):
+        return dg.SkipReason(f"{settings.warehouse} has every batch")
+    context.log.info("%s lacks %s batch(es)", settings.warehouse, behind)
+    return dg.RunRequest()
 
 
 @dg.op(description="Makes the partitions of the hot log for the coming days.")
@@ -121,7 +176,6 @@ events_upkeep_schedule = dg.ScheduleDefinition(
     description="Partitions of the hot log ahead of time, and expired metrics away, every 15 minutes.",
 )
 
-JOBS = [events_sync_job, events_accounts_job, events_daily_job, events_weekly_job, events_upkeep_job]
 events_accounts_schedule = dg.ScheduleDefinition(
     name="events_accounts_schedule",
     job=events_accounts_job,
@@ -130,5 +184,14 @@ events_accounts_schedule = dg.ScheduleDefinition(
     description="Is every event of the last week accounted for? Every hour.",
 )
 
+JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
+    events_sync_job,
+    events_accounts_job,
+    events_daily_job,
+    events_changed_days_job,
+    events_weekly_job,
+    events_upkeep_job,
+    events_copy_job,
+]
 SCHEDULES = [events_hourly_schedule, events_weekly_schedule, events_accounts_schedule, events_upkeep_schedule]
-SENSORS = [events_sync_sensor, events_derived_sensor]
+SENSORS = [events_sync_sensor, events_copy_sensor, events_derived_sensor]

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
+import duckdb
 import ibis
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -28,7 +29,7 @@ from ingestion_pipeline.core.errors import IngestionError, StoreUnavailableError
 from ingestion_pipeline.core.ids import digest
 from ingestion_pipeline.core.windows import DAY, Window
 from ingestion_pipeline.domains.events.tables import EVENT_HISTORY
-from ingestion_pipeline.storage.lake import Lake, conformed
+from ingestion_pipeline.storage.lake import Lake, arrow_schema, conformed
 from ingestion_pipeline.storage.postgres import Postgres
 from ingestion_pipeline.storage.warehouses.base import Copy, Warehouse, WarehouseName
 
@@ -229,10 +230,12 @@ def _read(lake: Lake, batches: Sequence[_Batch]) -> Copy:
     days = sorted({day for batch in batches for day in batch.days})
     tables = [lake.read(EVENT_HISTORY, window) for window in _windows(days)]
     parts = [table.filter(table.batch_number.between(first, last)) for table in tables]
+    rows = arrow_schema(EVENT_HISTORY).empty_table()
     if parts:
-        rows = conformed(EVENT_HISTORY, ibis.union(*parts).order_by(["batch_number", "event_id"]).to_pyarrow())
-    else:
-        rows = conformed(EVENT_HISTORY, pa.table({name: [] for name in EVENT_HISTORY.column_names}))
+        try:
+            rows = conformed(EVENT_HISTORY, ibis.union(*parts).order_by(["batch_number", "event_id"]).to_pyarrow())
+        except (OSError, duckdb.IOException) as error:  # erasure and upkeep remove files that they have replaced
+            raise StoreUnavailableError(f"lake at {lake.uri(EVENT_HISTORY)}", type(error).__name__) from error
     return Copy(first, last, tuple(days), _digest(rows), rows)
 
 

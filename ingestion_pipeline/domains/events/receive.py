@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
@@ -24,6 +25,7 @@ SOURCE = "events"
 MAX_FUTURE = timedelta(days=1)
 VIEW_WINDOW = timedelta(minutes=10)
 MAX_USER_AGENT_LENGTH = 512
+CACHED_ADDRESSES = 4_096
 
 _SPECIAL = re.compile(r"[\\\t\n\r]")
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
@@ -130,6 +132,7 @@ def address_hashes(
     return hashed, None
 
 
+@lru_cache(CACHED_ADDRESSES)
 def normal_address(address: str | None) -> str | None:
     """One spelling of an IP address; None for what is none."""
     try:
@@ -251,6 +254,7 @@ def _country(address: str | None, reception: Reception) -> str | None:
     return None if normal is None else reception.country_of(normal)
 
 
+@lru_cache(CACHED_ADDRESSES)
 def _keyed(key: bytes, address: str) -> str:
     return blake2b(address.encode(), key=key, digest_size=16).hexdigest()
 

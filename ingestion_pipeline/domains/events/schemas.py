@@ -40,12 +40,13 @@ class EventSchema:
 
 
 class Registry:
-    """The active schemas by type and version. Empty until it is filled."""
+    """The active schemas by type and version. Without rows it is empty, and due to be filled."""
 
-    def __init__(self, rows: Iterable[Mapping[str, Any]] = ()) -> None:
+    def __init__(self, rows: Iterable[Mapping[str, Any]] | None = None) -> None:
         self._schemas: dict[str, dict[int, EventSchema]] = {}
         self._read_at = float("-inf")
-        self.fill(rows)
+        if rows is not None:
+            self.fill(rows)
 
     def fill(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Replaces what is known. A type whose schema is no JSON Schema is closed."""

@@ -82,18 +82,21 @@ def sync(
         StoreUnavailableError: the batch that was begun stays in the ledger and is done first next time.
         RestoredDatabaseError: transaction ids start over on another server.
     """
-    report = SyncReport()
-    while True:
+    report, is_behind = SyncReport(), True
+    while is_behind:
         with postgres.exclusive(LOCK):
             batch = next_batch(postgres, max_rows=max_rows)
             if batch is None:
-                return report
+                break
             outcome = _sync_batch(postgres, lake, batch, users_table)
+        # one that is not full was all there was, unless an earlier sync had begun it; the rest is the next sync's
+        is_behind = batch.was_begun or outcome.rows + len(outcome.held) >= max_rows
         report.batches += 1
         report.rows += outcome.rows
         report.bytes += outcome.bytes
         report.held += len(outcome.held)
         report.days += outcome.days
+    return report
 
 
 def _sync_batch(postgres: Postgres, lake: Lake, batch: Batch, users_table: str | None) -> Outcome:

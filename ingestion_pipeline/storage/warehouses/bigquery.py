@@ -154,8 +154,15 @@ class BigQuery:
         return {"timeout": TIMEOUT_SECONDS, "retry": Retry(initial=0.5, maximum=5.0, timeout=RETRIED_FOR_SECONDS)}
 
     def _ensure_table(self) -> None:
+        from google.api_core.exceptions import NotFound
         from google.cloud import bigquery
 
+        try:
+            self._client.get_table(self._id, **self._patience)
+        except NotFound:
+            self._client.get_dataset(f"{self._project}.{self._dataset}", **self._patience)  # or that is what is missing
+        else:
+            return
         fields = [
             bigquery.SchemaField(
                 column.name,

@@ -86,7 +86,7 @@ class S3Stage:
             read_timeout=READ_SECONDS,
             retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
         )
-        return boto3.client("s3", endpoint_url=self._endpoint, config=config)
+        return boto3.session.Session().client("s3", endpoint_url=self._endpoint, config=config)
 
     def _put_new(self, url: str, body: bytes) -> int:
         """Puts the object unless there is one; returns the size of what is there."""

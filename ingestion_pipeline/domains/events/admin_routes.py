@@ -1,0 +1,317 @@
+"""The endpoints of whoever answers for the data: erase or export a person, look through the rejects, replay them.
+
+The intake has no hand in the lake's files: an erasure is recorded and done in PostgreSQL here, completed by a worker
+(erasure.py). What blocks runs in threads.
+"""
+
+import asyncio
+import base64
+from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Annotated, Any, Literal, TypeVar
+from uuid import UUID
+
+import msgspec
+import psycopg
+from psycopg.rows import dict_row
+
+from ingestion_pipeline.domains.events import admin_openapi as openapi
+from ingestion_pipeline.domains.events.contracts import Identifier, Instant
+from ingestion_pipeline.domains.events.export import Record, export
+from ingestion_pipeline.domains.events.replay import Selection, replay, retry_failed
+from ingestion_pipeline.intake.bodies import decode, field_error
+from ingestion_pipeline.intake.endpoints import Answer, Call, Endpoint, json_answer
+from ingestion_pipeline.intake.problems import FieldError, Problem
+from ingestion_pipeline.intake.services import Services
+from ingestion_pipeline.storage.lake import Lake
+from ingestion_pipeline.storage.postgres import Postgres
+
+ACCESS = ("events:admin",)
+
+T = TypeVar("T")
+Limit = Annotated[int, msgspec.Meta(ge=1, le=openapi.MAX_PAGE)]
+Words = Annotated[str, msgspec.Meta(min_length=1)]
+RejectId = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
+_NO_CURSOR = FieldError("cursor", "the nextCursor of an earlier page")
+_FIRST, _LAST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
+
+_ERASURE = """
+select
+    erasure_id as "erasureId", mode, status, requested_at as "requestedAt", completed_at as "completedAt", removed,
+    error_message as "errorMessage"
+from events.erasure_requests
+where erasure_id = %s
+"""
+_REJECTS = """
+select
+    reject_id as id, reason, (payload -> 'event')::text as event, (payload -> 'received')::text as received,
+    first_seen_at as "firstSeenAt", last_seen_at as "lastSeenAt", seen_count as "seenCount",
+    replayed_at as "replayedAt", replayed_as as "replayedAs"
+from operations.rejects
+where
+    source = 'events' and (replayed_at is not null) = %(replayed)s
+    and (%(before_id)s::bigint is null or reject_id < %(before_id)s)
+    and (%(event_type)s::text is null or payload -> 'event' ->> 'type' = %(event_type)s)
+    and (%(reason)s::text is null or strpos(lower(reason), lower(%(reason)s)) > 0)
+    and (%(first)s::timestamptz is null or last_seen_at >= %(first)s)
+    and (%(before)s::timestamptz is null or last_seen_at < %(before)s)
+order by reject_id desc
+limit %(rows)s
+"""
+
+
+class ErasureBody(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    """The body of POST /api/events/erase."""
+
+    user_id: Identifier
+    mode: Literal["erase", "anonymise"] = "erase"
+
+
+class ReplayBody(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    """The body of POST /api/events/rejects/replay."""
+
+    id: RejectId | None = None
+    from_: Instant | None = msgspec.field(default=None, name="from")
+    to: Instant | None = None
+    type: Identifier | None = None
+    reason: Words | None = None
+    failed: bool = False
+    dry_run: bool = False
+    limit: Annotated[int, msgspec.Meta(ge=1, le=openapi.MOST_REPLAYED)] = openapi.MOST_REPLAYED
+
+
+class RejectsQuery(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    """The parameters of GET /api/events/rejects."""
+
+    type: Identifier | None = None
+    reason: Words | None = None
+    from_: Instant | None = msgspec.field(default=None, name="from")
+    to: Instant | None = None
+    replayed: Literal["true", "false"] = "false"
+    limit: Limit = openapi.DEFAULT_PAGE
+    cursor: str | None = None
+
+
+class ExportQuery(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    """The parameters of GET /api/events/export."""
+
+    user_id: Identifier
+    limit: Limit = openapi.DEFAULT_PAGE
+    cursor: str | None = None
+
+
+class Place(msgspec.Struct, array_like=True):
+    """Where a page of an export ended."""
+
+    part: Literal["hot_log", "lake", "active_days", "rejects", "requests"]
+    position: Annotated[str, msgspec.Meta(pattern=r"^[0-9A-Za-z.:_ -]+$", max_length=120)]
+
+
+_ERASURE_BODY, _REPLAY_BODY = msgspec.json.Decoder(ErasureBody), msgspec.json.Decoder(ReplayBody)
+
+
+def admin_endpoints(services: Services) -> list[Endpoint]:
+    """The endpoints that need the scope events:admin."""
+    admin = Administration(services)
+    return [
+        Endpoint(
+            method="POST",
+            path="/api/events/erase",
+            handler=admin.erase,
+            access=ACCESS,
+            summary="Erase a person, or make them anonymous",
+            description="Asked again while it is open, it is the same request. Audited.",
+            request_schema=openapi.ERASE,
+            examples=openapi.ERASE_EXAMPLES,
+            responses=openapi.ERASE_RESPONSES,
+        ),
+        Endpoint(
+            method="GET",
+            path="/api/events/erasures/{erasure_id}",
+            handler=admin.erasure,
+            access=ACCESS,
+            summary="What became of a request to erase",
+            parameters=openapi.ERASURE_PARAMETERS,
+            responses=openapi.ERASURE_RESPONSES,
+        ),
+        Endpoint(
+            method="GET",
+            path="/api/events/export",
+            handler=admin.export,
+            access=ACCESS,
+            summary="Everything held about a person",
+            description="An event that is in the hot log and in the lake is there twice: so it is held. Audited.",
+            parameters=openapi.EXPORT_PARAMETERS,
+            responses=openapi.EXPORT_RESPONSES,
+        ),
+        Endpoint(
+            method="GET",
+            path="/api/events/rejects",
+            handler=admin.rejects,
+            access=ACCESS,
+            summary="Refused events with the reason, newest first",
+            parameters=openapi.REJECTS_PARAMETERS,
+            responses=openapi.REJECTS_RESPONSES,
+        ),
+        Endpoint(
+            method="POST",
+            path="/api/events/rejects/replay",
+            handler=admin.replay,
+            access=ACCESS,
+            summary="Take refused events in again",
+            description="What is still wrong stays refused, with the reason of now. Audited.",
+            request_schema=openapi.REPLAY,
+            examples=openapi.REPLAY_EXAMPLES,
+            responses=openapi.REPLAY_RESPONSES,
+        ),
+    ]
+
+
+class Administration:
+    """Answers them, as the intake's role."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    async def erase(self, call: Call) -> Answer:
+        """POST /api/events/erase."""
+        body = decode(call.body, _ERASURE_BODY)
+        async with self._services.pool.connection() as connection:
+            asked = await connection.execute(
+                "select events.request_erasure(%s, %s, %s, %s)",
+                [body.user_id, body.mode, call.caller.name, call.request_id],
+            )
+            (erasure_id,) = await asked.fetchone() or (None,)
+        address = (b"location", f"/api/events/erasures/{erasure_id}".encode())
+        return json_answer(202, await self._erasure(str(erasure_id)), (address,))
+
+    async def erasure(self, call: Call) -> Answer:
+        """GET /api/events/erasures/{erasure_id}."""
+        return json_answer(200, await self._erasure(call.path["erasure_id"]))
+
+    async def export(self, call: Call) -> Answer:
+        """GET /api/events/export."""
+        query = _query(call, ExportQuery)
+        after = None if query.cursor is None else _position(query.cursor, Place)
+        try:
+            found = await asyncio.to_thread(self._records, call, query, after)
+        except psycopg.DataError:
+            raise _refused(_NO_CURSOR) from None
+        page = [{"part": record.part, "content": record.content} for record in found[: query.limit]]
+        last = found[query.limit - 1] if len(found) > query.limit else None
+        return json_answer(
+            200,
+            {"records": page, "nextCursor": _cursor(Place(last.part, last.position)) if last else None},  # type: ignore[arg-type]
+        )
+
+    async def rejects(self, call: Call) -> Answer:
+        """GET /api/events/rejects."""
+        query = _query(call, RejectsQuery)
+        parameters = {
+            "replayed": query.replayed == "true",
+            "before_id": None if query.cursor is None else _position(query.cursor, RejectId),
+            "event_type": query.type,
+            "reason": query.reason,
+            "first": query.from_,
+            "before": query.to,
+            "rows": query.limit + 1,
+        }
+        rows = await self._rows(_REJECTS, parameters)
+        page = rows[: query.limit]
+        for row in page:
+            row["event"] = msgspec.Raw((row["event"] or "null").encode())
+            row["received"] = msgspec.Raw((row["received"] or "null").encode())
+        cursor = _cursor(page[-1]["id"]) if len(rows) > query.limit else None
+        return json_answer(200, {"rejects": page, "nextCursor": cursor})
+
+    async def replay(self, call: Call) -> Answer:
+        """POST /api/events/rejects/replay."""
+        body = decode(call.body, _REPLAY_BODY)
+        for name, instant in (("from", body.from_), ("to", body.to)):
+            _require_storable(name, instant)
+        selection = Selection(
+            reject_id=body.id, first=body.from_, before=body.to, event_type=body.type, reason=body.reason
+        )
+        return json_answer(200, await asyncio.to_thread(self._replayed, call, body, selection))
+
+    def _replayed(self, call: Call, body: ReplayBody, selection: Selection) -> dict[str, int]:
+        audited: dict[str, Any] = {"by": call.caller.name, "request_id": call.request_id, "is_dry_run": body.dry_run}
+        with closing(Postgres(self._services.database_url)) as postgres:
+            if body.failed:
+                retried = retry_failed(postgres, selection, **audited)
+                return {"accepted": 0, "duplicates": 0, "rejected": 0, "retried": retried}
+            done = replay(postgres, self._services.settings, selection, most=body.limit, **audited)
+        return {**vars(done), "retried": 0}
+
+    def _records(self, call: Call, query: ExportQuery, after: Place | None) -> list[Record]:
+        """One more than fits on a page."""
+        start = None if after is None else Record(after.part, after.position, {})
+        with closing(Postgres(self._services.database_url)) as postgres:
+            records = export(
+                postgres,
+                Lake(self._services.settings),
+                query.user_id,
+                by=call.caller.name,
+                request_id=call.request_id,
+                after=start,
+            )
+            with closing(records):
+                return list(islice(records, query.limit + 1))
+
+    async def _erasure(self, erasure_id: str) -> dict[str, Any]:
+        try:
+            rows = await self._rows(_ERASURE, [UUID(erasure_id)])
+        except ValueError:
+            rows = []
+        if not rows:
+            raise Problem(404, "there is no such request")
+        return rows[0]
+
+    async def _rows(self, statement: str, parameters: Any) -> list[dict[str, Any]]:
+        async with self._services.pool.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
+            await cursor.execute(statement.encode(), parameters)
+            return await cursor.fetchall()
+
+
+def _query(call: Call, kind: type[T]) -> T:
+    """The parameters of `call`; the problem names the one that is wrong."""
+    given: dict[str, object] = dict(call.query)
+    limit = call.query.get("limit", "")
+    if limit.isascii() and limit.isdigit() and len(limit) <= len(str(openapi.MAX_PAGE)):
+        given["limit"] = int(limit)
+    try:
+        query = msgspec.convert(given, kind)
+    except msgspec.ValidationError as error:
+        raise _refused(field_error(str(error))) from None
+    for name in ("from_", "to"):
+        _require_storable(name.removesuffix("_"), getattr(query, name, None))
+    return query
+
+
+def _require_storable(name: str, instant: datetime | None) -> None:
+    if instant is not None and not _FIRST <= instant <= _LAST:
+        raise _refused(FieldError(name, "an instant of the years 2000 to 2099", instant.isoformat()))
+
+
+def _refused(error: FieldError) -> Problem:
+    seen = "" if error.seen is None else f" is {error.seen}"
+    return Problem(422, f"{error.field}{seen}: expected {error.expected}", errors=[error])
+
+
+def _cursor(position: object) -> str:
+    return base64.urlsafe_b64encode(msgspec.json.encode(position)).decode().rstrip("=")
+
+
+def _position(cursor: str, kind: Callable[..., T] | Any) -> T:
+    """What `_cursor` was given.
+
+    Raises:
+        Problem: 422, it is none of ours.
+    """
+    try:
+        found: T = msgspec.json.decode(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)), type=kind)
+    except (ValueError, msgspec.MsgspecError):
+        raise _refused(_NO_CURSOR) from None
+    return found

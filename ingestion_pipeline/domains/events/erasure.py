@@ -1,0 +1,264 @@
+"""One person erased, or made anonymous, everywhere: a request is recorded, PostgreSQL cleaned at once, the rest here.
+
+Every step may be repeated: who finds a request that was begun does it again from the start and ends at the same place.
+A file of the lake that held the person is gone afterwards, also for older versions of the table.
+
+What stays: hashes of idempotency keys, figures that were counted (those of changed days are built again), backups. An
+event that arrives under the same id later is a new event. Events of others that name the person in their data, as a
+viewed profile, are theirs: an id in them cannot be told from another text.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, Literal
+from uuid import UUID
+
+import msgspec
+import pyarrow as pa
+import structlog
+from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
+
+from ingestion_pipeline.core.errors import IngestionError
+from ingestion_pipeline.domains.events.sync import ALL_TIME, LOCK
+from ingestion_pipeline.domains.events.tables import EVENT_HISTORY
+from ingestion_pipeline.settings import Settings
+from ingestion_pipeline.storage.lake import Lake
+from ingestion_pipeline.storage.postgres import Postgres
+from ingestion_pipeline.storage.warehouses.catalogue import warehouse
+
+Mode = Literal["erase", "anonymise"]
+
+REASON = "erasure"
+_BLANK = ("user_id", "session_id", "address_hash", "user_role", "clock_skew_seconds", "user_tenure_days")
+
+_REQUEST = "select events.request_erasure(%s, %s, %s, %s)"
+_READ = "select erasure_id, user_id, mode, removed, days from events.erasure_requests where erasure_id = %s"
+_OPEN = "select erasure_id from events.erasure_requests where status = 'requested' order by requested_at"
+_ERASE_HOT = """
+update events.erasure_requests
+set removed = events.added_counts(removed, events.erase_hot_events(user_id, mode))
+where erasure_id = %s and status = 'requested'
+"""
+_FORGET_STATES = "delete from events.event_states where event_id = any(%s::uuid[])"
+# said before the lake is changed: who comes after a kill finds no rows to count any more
+_FOUND = """
+update events.erasure_requests set
+    days = array(select distinct unnest(days || %(days)s::date[]) order by 1),
+    removed = removed || jsonb_build_object(
+        %(name)s::text, greatest(coalesce((removed ->> %(name)s)::bigint, 0), %(rows)s)
+    )
+where erasure_id = %(id)s
+"""
+_COMPLETE = """
+update events.erasure_requests set
+    status = 'completed', user_id = null, completed_at = clock_timestamp(), error_message = null
+where erasure_id = %s and status = 'requested'
+returning requested_by, mode, user_digest, request_id, removed, days
+"""
+# a day on which some class has expired would be derived from what is left of it
+_CHANGED = """
+insert into events.changed_days as changed (day, reason)
+select day, %s
+from unnest(%s::date[]) as day
+where day >= (now() - (select min(kept_for) from events.retention_classes))::date
+on conflict (day) do update set reason = excluded.reason, changed_at = excluded.changed_at
+"""
+_AUDIT = """
+insert into operations.audit_log (actor, action, subject_digest, request_id, details) values (%s, %s, %s, %s, %s)
+"""
+_NOTE_ERROR = "update events.erasure_requests set error_message = %s where erasure_id = %s and status = 'requested'"
+_CHANGED_DAYS = "select day, changed_at from events.changed_days order by day"
+_SETTLE_DAY = "delete from events.changed_days where day = %s and changed_at = %s"
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Erasure:
+    """A request and what came of it. `user_id` is None once it is completed."""
+
+    erasure_id: UUID
+    user_id: str | None
+    mode: Mode
+    removed: Mapping[str, int]
+    days: Sequence[date]
+
+
+@dataclass(frozen=True)
+class ChangedDay:
+    """A day of the history that has lost rows."""
+
+    day: date
+    changed_at: datetime
+
+
+def erase(
+    postgres: Postgres,
+    lake: Lake,
+    settings: Settings,
+    user_id: str,
+    *,
+    mode: Mode = "erase",
+    by: str,
+    request_id: str | None = None,
+) -> Erasure:
+    """Erases or anonymises a person now; the answer says what was removed where and which days it changed.
+
+    Killed in the middle, it is completed by `run_erasure_requests` or by the same call again.
+
+    Raises:
+        StoreUnavailableError, ConfigurationError: of the lake or the warehouse; the request stays open.
+    """
+    with postgres.transaction() as connection:
+        (erasure_id,) = connection.execute(_REQUEST, [user_id, mode, by, request_id]).fetchone() or (None,)
+    assert isinstance(erasure_id, UUID)  # noqa: S101
+    return complete(postgres, lake, settings, erasure_id)
+
+
+def run_erasure_requests(postgres: Postgres, lake: Lake, settings: Settings) -> list[Erasure]:
+    """Completes every open request; one that fails does not stop the others.
+
+    Raises:
+        IngestionError: of the first that failed, after the others.
+    """
+    with postgres.transaction() as connection:
+        waiting = [erasure_id for (erasure_id,) in connection.execute(_OPEN)]
+    done, problems = list[Erasure](), list[IngestionError]()
+    for erasure_id in waiting:
+        try:
+            done.append(complete(postgres, lake, settings, erasure_id))
+        except IngestionError as error:
+            problems.append(error)
+            with postgres.transaction() as connection:
+                connection.execute(_NOTE_ERROR, [str(error), erasure_id])
+    if problems:
+        raise problems[0]
+    return done
+
+
+def has_erasure_requests(postgres: Postgres) -> bool:
+    """Is there anything for `run_erasure_requests` to do?"""
+    with postgres.transaction() as connection:
+        return connection.execute(_OPEN).fetchone() is not None
+
+
+def complete(postgres: Postgres, lake: Lake, settings: Settings, erasure_id: UUID) -> Erasure:
+    """Does what a request asks for; one that is completed already is only read."""
+    with postgres.exclusive(LOCK):
+        request = _read(postgres, erasure_id)
+        if request.user_id is None:
+            return request
+        with postgres.transaction() as connection:
+            connection.execute(_ERASE_HOT, [erasure_id])
+        _erase_history(postgres, lake, request)
+    _erase_active_users(postgres, lake, request)
+    _erase_copies(postgres, settings, request)
+    _complete(postgres, erasure_id)
+    return _read(postgres, erasure_id)
+
+
+def changed_days(postgres: Postgres) -> list[ChangedDay]:
+    """The days of the history whose derived figures are to be built again."""
+    with postgres.transaction() as connection, connection.cursor(row_factory=class_row(ChangedDay)) as cursor:
+        return cursor.execute(_CHANGED_DAYS).fetchall()
+
+
+def settle_changed_days(postgres: Postgres, days: Sequence[ChangedDay]) -> None:
+    """Forgets the days, save those that have changed once more since they were read."""
+    with postgres.transaction() as connection, connection.cursor() as cursor:
+        cursor.executemany(_SETTLE_DAY, [(changed.day, changed.changed_at) for changed in days])
+
+
+def _erase_history(postgres: Postgres, lake: Lake, request: Erasure) -> None:
+    history = lake.read(EVENT_HISTORY, ALL_TIME)
+    theirs = history.filter(history.user_id == request.user_id)
+    found = theirs.select("event_id", "day", "event_data").to_pyarrow()
+    with postgres.transaction() as connection:
+        if request.mode == "erase":  # a sync that was under way may have left states of hot events that are gone
+            connection.execute(_FORGET_STATES, [found["event_id"].to_pylist()])
+        _say_found(connection, request, "lake_events", found)
+    if request.mode == "erase":
+        lake.merge(EVENT_HISTORY, found.select(["event_id", "day"]), deletes=True)
+    else:
+        lake.merge(EVENT_HISTORY, anonymous(found))
+    lake.purge(EVENT_HISTORY)
+
+
+def _erase_active_users(postgres: Postgres, lake: Lake, request: Erasure) -> None:
+    from ingestion_pipeline.domains.events.activity import ACTIVE_USERS
+
+    with postgres.exclusive(ACTIVE_USERS.qualified_name):
+        active = lake.read(ACTIVE_USERS, ALL_TIME)
+        found = active.filter(active.user_id == request.user_id).select("user_id", "day").to_pyarrow()
+        with postgres.transaction() as connection:
+            _say_found(connection, request, "active_days", found)
+        lake.merge(ACTIVE_USERS, found, deletes=True)
+        lake.purge(ACTIVE_USERS)
+
+
+def _erase_copies(postgres: Postgres, settings: Settings, request: Erasure) -> None:
+    """In a warehouse the person's rows are deleted in either mode."""
+    from ingestion_pipeline.domains.events.copies import erase_user
+
+    destination = warehouse(settings, EVENT_HISTORY)
+    if destination is None:
+        return
+    try:
+        rows = erase_user(postgres, destination, request.user_id or "")
+    finally:
+        destination.close()
+    more = Jsonb({f"{destination.name}_events": rows})
+    with postgres.transaction() as connection:
+        connection.execute(
+            "update events.erasure_requests set removed = events.added_counts(removed, %s) where erasure_id = %s",
+            [more, request.erasure_id],
+        )
+
+
+def _complete(postgres: Postgres, erasure_id: UUID) -> None:
+    with postgres.transaction() as connection:
+        row = connection.execute(_COMPLETE, [erasure_id]).fetchone()
+        if row is None:  # somebody else has
+            return
+        by, mode, digest, request_id, removed, days = row
+        connection.execute(_CHANGED, [REASON, days])
+        details = Jsonb({"erasure_id": str(erasure_id), "removed": removed, "days": len(days)})
+        connection.execute(_AUDIT, [by, f"{mode} completed", digest, request_id, details])
+    log.info("person is erased", erasure_id=str(erasure_id), mode=mode, removed=removed)
+
+
+def anonymous(found: pa.Table) -> pa.Table:
+    """What the rows of a person become: nothing that names, links or describes, of their data numbers and booleans."""
+    types = {"user_tenure_days": pa.int64(), "clock_skew_seconds": pa.float64()}
+    blank = {name: pa.nulls(found.num_rows, types.get(name, pa.string())) for name in _BLANK}
+    return pa.table(
+        {
+            "event_id": found["event_id"],
+            "day": found["day"],
+            **blank,
+            "metadata": pa.repeat("{}", found.num_rows),
+            "event_data": pa.array([_numbers(text) for text in found["event_data"].to_pylist()], pa.string()),
+        }
+    )
+
+
+def _numbers(event_data: str) -> str:
+    """The members of a JSON object that are numbers or booleans, spelled as they were."""
+    members = msgspec.json.decode(event_data, type=dict[str, msgspec.Raw])
+    kept = {name: raw for name, raw in members.items() if bytes(raw)[:1] not in (b'"', b"{", b"[", b"n")}
+    return msgspec.json.encode(kept).decode()
+
+
+def _read(postgres: Postgres, erasure_id: UUID) -> Erasure:
+    with postgres.transaction() as connection, connection.cursor(row_factory=class_row(Erasure)) as cursor:
+        request = cursor.execute(_READ, [erasure_id]).fetchone()
+    assert request is not None  # noqa: S101 - requests are never deleted
+    return request
+
+
+def _say_found(connection: Any, request: Erasure, name: str, found: pa.Table) -> None:
+    days = sorted(set(found["day"].to_pylist()))
+    parameters = {"days": days, "name": name, "rows": found.num_rows, "id": request.erasure_id}
+    connection.execute(_FOUND, parameters)

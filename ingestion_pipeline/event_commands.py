@@ -1,0 +1,149 @@
+"""The commands of whoever answers for the events: replay what was refused, erase a person, export what is held."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from getpass import getuser
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ingestion_pipeline.core.errors import ConfigurationError
+from ingestion_pipeline.core.logs import configure_logging
+from ingestion_pipeline.core.windows import midnight
+from ingestion_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from ingestion_pipeline.storage.lake import Lake
+    from ingestion_pipeline.storage.postgres import Postgres
+
+DAY = "%Y-%m-%d"
+User = Annotated[str, typer.Option("--user", help="The person's userId")]
+
+
+@dataclass(frozen=True)
+class Stores:
+    settings: Settings
+    postgres: "Postgres"
+    lake: "Lake"
+
+
+def replay(
+    *,
+    reject_id: Annotated[int | None, typer.Option("--id", min=1, help="Only this reject")] = None,
+    first: Annotated[
+        datetime | None, typer.Option("--from", formats=[DAY], help="Last refused on this UTC day or later")
+    ] = None,
+    last: Annotated[
+        datetime | None, typer.Option("--to", formats=[DAY], help="Last refused on this UTC day or earlier")
+    ] = None,
+    event_type: Annotated[str | None, typer.Option("--type", help="Only events of this type")] = None,
+    reason: Annotated[str | None, typer.Option(help="Only with these words in the reason")] = None,
+    failed: Annotated[bool, typer.Option(help="Events that failed for good on their way to the lake")] = False,
+    dry_run: Annotated[bool, typer.Option(help="Say what would come of it, store nothing")] = False,
+) -> None:
+    """Take refused events in again. Without a filter: all that were not replayed yet."""
+    from ingestion_pipeline.domains.events.replay import Selection, retry_failed
+    from ingestion_pipeline.domains.events.replay import replay as replay_rejects
+
+    if failed and reject_id is not None:
+        raise ConfigurationError("--id", str(reject_id), "no --id together with --failed: failed events are no rejects")
+    selection = Selection(
+        reject_id=reject_id,
+        first=None if first is None else midnight(first.date()),
+        before=None if last is None else midnight(last.date()) + timedelta(days=1),
+        event_type=event_type,
+        reason=reason,
+    )
+    with _stores() as stores:
+        if failed:
+            retried = retry_failed(stores.postgres, selection, by=_operator(), is_dry_run=dry_run)
+            typer.echo(f"{retried} failed event(s) {'would be' if dry_run else 'are'} tried again")
+            return
+        done = replay_rejects(stores.postgres, stores.settings, selection, by=_operator(), is_dry_run=dry_run)
+    stored = "would be stored or are duplicates" if dry_run else f"stored, {done.duplicates} duplicate(s)"
+    typer.echo(f"{done.total} refused event(s): {done.accepted} {stored}, {done.rejected} still refused")
+
+
+def erase(
+    user_id: User,
+    *,
+    anonymise: Annotated[bool, typer.Option(help="Keep the events, without anything that names the person")] = False,
+    yes: Annotated[bool, typer.Option(help="Do not ask")] = False,
+) -> None:
+    """Erase one person everywhere: PostgreSQL, the lake with its older versions, the warehouse."""
+    from ingestion_pipeline.domains.events.erasure import erase as erase_person
+
+    if not yes:
+        if not sys.stdin.isatty():
+            raise ConfigurationError("--yes", "", "--yes where nobody can be asked: this cannot be undone")
+        typer.confirm(f"{'Anonymise' if anonymise else 'Erase'} {user_id!r} for good?", abort=True)
+    with _stores() as stores:
+        done = erase_person(
+            stores.postgres,
+            stores.lake,
+            stores.settings,
+            _identifier(user_id),
+            mode="anonymise" if anonymise else "erase",
+            by=_operator(),
+        )
+    for place, rows in sorted(done.removed.items()):
+        typer.echo(f"{place.replace('_', ' '):<20} {rows}")
+    typer.echo(f"{len(done.days)} day(s) of the history changed; what is derived from them is built again")
+    typer.echo(f"erasure {done.erasure_id} is completed")
+
+
+def export(
+    user_id: User,
+    output: Annotated[Path | None, typer.Option(help="A file; standard output when left out")] = None,
+) -> None:
+    """Hand over everything held about one person, one JSON object a line."""
+    import msgspec
+
+    from ingestion_pipeline.domains.events.export import export as records
+
+    encode = msgspec.json.Encoder().encode
+    count = 0
+    with (
+        _stores() as stores,
+        nullcontext(sys.stdout.buffer) if output is None else output.open("wb") as target,
+    ):
+        for record in records(stores.postgres, stores.lake, _identifier(user_id), by=_operator()):
+            target.write(encode({"part": record.part, "content": record.content}) + b"\n")
+            count += 1
+        target.flush()
+    typer.echo(f"{count} record(s)", err=True)
+
+
+@contextmanager
+def _stores() -> "Iterator[Stores]":
+    from ingestion_pipeline.storage.database import database
+    from ingestion_pipeline.storage.lake import Lake
+    from ingestion_pipeline.storage.postgres import Postgres
+
+    settings = Settings.from_environment()
+    configure_logging(settings.log_level, style=settings.log_format, secrets=settings.secrets())
+    with (
+        database(settings, purpose="read") as environment,
+        closing(Postgres(environment["DATABASE_URL"])) as postgres,
+    ):
+        yield Stores(settings, postgres, Lake(settings))
+
+
+def _identifier(user_id: str) -> str:
+    from ingestion_pipeline.domains.events.contracts import MAX_ID_LENGTH
+
+    if not 1 <= len(user_id) <= MAX_ID_LENGTH or "\0" in user_id:
+        raise ConfigurationError("--user", user_id, f"1 to {MAX_ID_LENGTH} characters")
+    return user_id
+
+
+def _operator() -> str:
+    """Who runs the command, for the audit log."""
+    try:
+        return f"cli:{getuser()}"
+    except (KeyError, OSError):  # a container without users
+        return "cli"
