@@ -23,6 +23,7 @@ import pandas as pd
 import pyarrow as pa
 
 from benchmarks._measures import at_most, medians, peak_mb_of, seconds
+from ingestion_pipeline.core.logs import configure_logging
 from ingestion_pipeline.core.windows import Window
 from ingestion_pipeline.domains.events.aggregations import event_aggregations
 from ingestion_pipeline.domains.events.tables import (
@@ -34,7 +35,7 @@ from ingestion_pipeline.settings import Settings
 from ingestion_pipeline.storage import embedded
 from ingestion_pipeline.storage.lake import Lake
 from ingestion_pipeline.storage.migrate import ensure_database, migrate
-from ingestion_pipeline.storage.postgres import Postgres, csv_blocks
+from ingestion_pipeline.storage.postgres import Postgres, copy_rows
 
 EVENTS_PER_DAY, DAYS, USERS, ROUNDS, QUERIES = 2_000_000, 10, 1_000_000, 3, 300
 FIRST_DAY = date(2025, 1, 6)
@@ -180,12 +181,9 @@ def peer(lake: Lake, postgres: Postgres | None = None, memory_limit: str = "4GB"
         for target, grain in TARGETS:
             rows = answers[grain] = connection.sql(peer_statement(lake, grain)).to_arrow_table()
             if postgres is not None:
-                copy = f"copy {target.qualified_name} ({', '.join(target.column_names)}) from stdin (format csv)"
                 with postgres.transaction() as transaction, transaction.cursor() as cursor:
                     cursor.execute(f"truncate {target.qualified_name}")
-                    with cursor.copy(copy) as sink:
-                        for block in csv_blocks(rows.to_pandas(), target.column_names):
-                            sink.write(block)
+                    copy_rows(cursor, target.qualified_name, rows.select(list(target.column_names)))
     return answers
 
 
@@ -241,10 +239,8 @@ def bucket_seconds(folder: str, server: embedded.EmbeddedServer, count: int) -> 
     columns = ["event_id", "event_type", "event_category", "schema_version", "user_id", "session_id", "event_data",
                "metadata", "occurred_at", "received_at", "caller"]  # fmt: skip
     with postgres.transaction() as connection, connection.cursor() as cursor:
-        copy = f"copy events.event_log ({', '.join([*columns, 'origin'])}) from stdin (format csv)"
-        with cursor.copy(copy) as sink:
-            for block in csv_blocks(rows.to_pandas().assign(origin="http"), [*columns, "origin"]):
-                sink.write(block)
+        hot = rows.select(columns).append_column("origin", pa.repeat("http", rows.num_rows))
+        copy_rows(cursor, "events.event_log", hot)
     quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
     def run() -> None:
@@ -321,8 +317,10 @@ def main(
     aggregated_days: int = 365,
     queries: int = QUERIES,
 ) -> None:
+    configure_logging("warning")
     with tempfile.TemporaryDirectory(prefix="ingestion-bench-", ignore_cleanup_errors=True) as folder:
         lake = Lake(settings_of(folder))
+        lake.engine.raw_sql("set enable_progress_bar = false")
         fill(lake, events_per_day=events_per_day, days=days, users=users)
         server = embedded.start(Path(folder) / "postgres")
         ensure_database(server.url(), embedded.DATABASE)

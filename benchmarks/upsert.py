@@ -11,6 +11,7 @@ from datetime import date
 
 import pandas as pd
 import psycopg
+import pyarrow as pa
 
 from benchmarks._measures import faster, peak_mb, seconds, share
 from benchmarks.roi_statistics import closes_of
@@ -42,7 +43,8 @@ def plain_copy(postgres: Postgres, block: bytes) -> None:
 
 def works_of(postgres: Postgres, frame: pd.DataFrame) -> dict[str, tuple[bool, Callable[[], object]]]:
     """By name: whether the table is empty before, and the work. Those on a full table follow one that fills it."""
-    block = b"".join(csv_blocks(frame, ROI_STATISTICS.column_names))
+    columns = list(ROI_STATISTICS.column_names)
+    block = b"".join(csv_blocks(pa.Table.from_pandas(frame[columns], preserve_index=False)))
     days = pd.DatetimeIndex(frame["as_of_date"])
     window = Window.of_days(days.min().date(), days.max().date())
     changed = frame.assign(total_return_ratio=frame["total_return_ratio"] + 1e-6)

@@ -19,6 +19,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from ingestion_pipeline.core.errors import ConfigurationError
+from ingestion_pipeline.core.funnels import parse_funnels
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 
@@ -219,6 +220,12 @@ class Settings(BaseSettings):
     def _qualified_table(cls, value: str | None) -> str | None:
         if value is not None and not _TABLE.fullmatch(value):
             raise ValueError("expected a table such as public.users")
+        return value
+
+    @field_validator("events_funnels")
+    @classmethod
+    def _funnels(cls, value: str) -> str:
+        parse_funnels(value)
         return value
 
     @field_validator("compute_memory_limit")

@@ -7,10 +7,13 @@ import ast
 import os
 import pkgutil
 import re
+import sys
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import dagster as dg
+import msgspec
 import pytest
 import typer.main
 import yaml
@@ -20,6 +23,8 @@ from ingestion_pipeline import domains
 from ingestion_pipeline.cli import app
 from ingestion_pipeline.core.tables import Table
 from ingestion_pipeline.definitions import defs
+from ingestion_pipeline.domains.events.contracts import Event
+from ingestion_pipeline.domains.events.contracts_openapi import EVENT
 from ingestion_pipeline.orchestration.specs import table_metadata
 from ingestion_pipeline.orchestration.stack import programs
 from ingestion_pipeline.settings import PROJECT_ROOT, Settings, variables
@@ -30,17 +35,24 @@ DOMAINS = [module.name for module in pkgutil.iter_modules(domains.__path__)]
 LOCKS = sorted(PROJECT_ROOT.glob("requirements*.lock"))
 DOCUMENTS = [PROJECT_ROOT / "README.md", *sorted((PROJECT_ROOT / "docs").rglob("*.md"))]
 LONGEST_MODULE = 430
-REQUIRED_PACKAGES = {"dagster", "sqlalchemy", "pandas", "pydantic", "httpx", "redis"}
+REQUIRED_PACKAGES = {"dagster", "sqlalchemy", "pandas", "pydantic", "httpx", "redis", "fastapi", "granian", "deltalake"}
+
+
+def modules(domain: str, name: str) -> list[ModuleType]:
+    """The modules of `domain` whose names end with `name`."""
+    paths = sorted((PACKAGE / "domains" / domain).glob(f"*{name}.py"))
+    return [import_module(f"ingestion_pipeline.domains.{domain}.{path.stem}") for path in paths]
 
 
 def domain_tables() -> dict[str, tuple[str, Table]]:
     """Of every domain, by path: the constant's name and the table."""
-    found = {}
-    for domain in DOMAINS:
-        if (PACKAGE / "domains" / domain / "tables.py").exists():
-            module = import_module(f"ingestion_pipeline.domains.{domain}.tables")
-            found |= {value.path: (name, value) for name, value in vars(module).items() if isinstance(value, Table)}
-    return found
+    return {
+        value.path: (name, value)
+        for domain in DOMAINS
+        for module in [*modules(domain, "tables"), *modules(domain, "activity")]
+        for name, value in vars(module).items()
+        if isinstance(value, Table)
+    }
 
 
 TABLES = domain_tables()
@@ -54,10 +66,10 @@ def test_every_asset_has_a_table_and_every_table_an_asset() -> None:
 
 @pytest.mark.parametrize("path", sorted(TABLES))
 def test_asset_table_function_constant_and_folder_have_one_name(path: str) -> None:
-    """`market/ohlc_daily` = `market.ohlc_daily` = OHLC_DAILY = `ohlc_daily()` in domains/market/assets.py."""
+    """`market/ohlc_daily` = `market.ohlc_daily` = OHLC_DAILY = `ohlc_daily()` in domains/market/…assets.py."""
     constant, table = TABLES[path]
     assert (f"{table.domain}/{table.name}", table.name.upper()) == (path, constant)
-    asset = getattr(import_module(f"ingestion_pipeline.domains.{table.domain}.assets"), table.name)
+    (asset,) = [vars(module)[table.name] for module in modules(table.domain, "assets") if table.name in vars(module)]
     assert [path] == [key.to_user_string() for key in asset.keys]
     assert (table.domain, table.qualified_name) == (
         ASSETS[path].group_name,
@@ -73,6 +85,12 @@ def test_an_asset_shows_the_columns_of_its_table(path: str) -> None:
     assert table_metadata(table)["dagster/column_schema"] == shown
     assert list(table.column_names) == [column.name for column in shown.columns]
     assert [] == [column.name for column in shown.columns if not column.description]
+
+
+def test_the_document_of_an_event_has_the_fields_of_an_event() -> None:
+    """What OpenAPI says and what is read are two declarations of one shape."""
+    fields = {field.encode_name: field.required for field in msgspec.structs.fields(Event)}
+    assert fields == {name: name in EVENT["required"] for name in EVENT["properties"]}
 
 
 def documents() -> str:
@@ -128,9 +146,10 @@ def test_every_required_package_is_used_by_our_own_code() -> None:
 
 
 def test_the_webserver_and_the_postgres_storage_of_dagster_are_used() -> None:
-    """dagster-webserver is a part of `up`; dagster-postgres is Dagster's own storage."""
-    started = [Path(program.command[0]).name for program in programs(Settings.from_environment(), {})]
-    assert ["dagster", "dagster-webserver", "dagster-daemon"] == started
+    """dagster-webserver is a part of `up`, beside our own intake; dagster-postgres is Dagster's own storage."""
+    *dagsters, intake = programs(Settings.from_environment(), {})
+    assert ["dagster", "dagster-webserver", "dagster-daemon"] == [Path(it.command[0]).name for it in dagsters]
+    assert [sys.executable, "-m", "ingestion_pipeline", "intake"] == intake.command
     assert "postgres" in yaml.safe_load((PROJECT_ROOT / "dagster.yaml").read_text())["storage"]
     assert {"dagster-webserver", "dagster-postgres"} <= set(pinned(PROJECT_ROOT / "requirements.lock"))
 
@@ -141,7 +160,7 @@ def pinned(lock: Path) -> dict[str, list[str]]:
     found = {}
     for entry in entries:
         first, *hashes = [line.strip().removesuffix("\\").strip() for line in entry.splitlines()]
-        name = re.fullmatch(r"([a-z0-9][a-z0-9._-]*)(\[[a-z0-9,_-]+\])?==[^\s;]+( ; .+)?", first)
+        name = re.fullmatch(r"([a-z0-9][a-z0-9._-]*)(\[[a-z0-9, _-]+\])?==[^\s;]+( ; .+)?", first)
         assert name, f"not pinned: {first}"
         found[name[1]] = hashes
     return found

@@ -12,6 +12,15 @@ from ingestion_pipeline.settings import PROJECT_ROOT, child_environment
 TINY = {
     "backfill": ("days=2, sampled_days=1, sampled_weeks=1", {"ours", "peer", "ratio", "target"}),
     "comparisons": ("markets=20, rounds=1", {"kernel", "limit", "ratio", "target"}),
+    "event_aggregations": (
+        "events_per_day=5000, days=2, users=100, rounds=1, bucket=200, aggregated_days=3, queries=3",
+        {"ours", "hand-written", "ratio", "target"},
+    ),
+    "event_intake": (
+        "seconds=1, copy_rows=5000, soak_seconds=1, rounds=1",
+        {"ours:", "limit:", "peer:", "ratio", "target"},
+    ),
+    "event_sync": ("events=2000, rounds=1, bloat_events=2000", {"ours:", "limit:", "ratio", "target"}),
     "ohlc": ("symbols=5, days=2, bars_per_day=90, rounds=1", {"ours", "hand-written", "pandas", "ratio", "target"}),
     "roi_statistics": ("symbols=10, sample_size=2, rounds=1, years=1", {"ours", "empyrical", "ratio", "target"}),
     "startup": ("imports=1, starts=1, runs=1", {"import", "up,", "run,", "memory,", "target:"}),

@@ -1,10 +1,12 @@
 """The documents are true: their commands run, their links lead somewhere, their tables say what the code says.
 
-A fenced block marked `sh` or `sql` is executed, in the order of its document, on one small pipeline of this module's own. A
-block marked `sh no-run` is not, and NOT_RUN says why. After a change of Settings:
+A fenced block marked `sh` or `sql` is executed, in the order of its document, on one small pipeline of this module's own;
+with the mark `intake` its HTTP intake runs meanwhile. A block marked `json answer` is what the block before it prints; `"…"`
+in it stands for anything. A block marked `sh no-run` is not executed, and NOT_RUN says why. After a change of Settings:
 `python -m ingestion_pipeline_tests.test_documents` writes the table of docs/settings.md.
 """
 
+import json
 import os
 import re
 import shlex
@@ -12,19 +14,22 @@ import struct
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psycopg
 import pytest
 import typer.main
 
 from ingestion_pipeline.cli import app
-from ingestion_pipeline.domains.market.tables import TABLES
+from ingestion_pipeline.domains.events.tables import ACTIVE_USERS
+from ingestion_pipeline.domains.events.tables import TABLES as EVENT_TABLES
+from ingestion_pipeline.domains.market.tables import TABLES as MARKET_TABLES
 from ingestion_pipeline.settings import PROJECT_ROOT, Settings, variables
 from ingestion_pipeline.storage import embedded
-from ingestion_pipeline_tests.command import run
+from ingestion_pipeline_tests.command import COMMAND, environment, eventually, free_port, run
 
 TOP = [PROJECT_ROOT / f"{name}.md" for name in ("README", "RUNBOOK", "CONTRIBUTING", "CHANGELOG")]
 DOCUMENTS = [*TOP, *sorted((PROJECT_ROOT / "docs").rglob("*.md"))]
@@ -32,13 +37,15 @@ PICTURES = sorted((PROJECT_ROOT / "docs" / "pictures").glob("*"))
 SETTINGS_PAGE = PROJECT_ROOT / "docs" / "settings.md"
 MOST_PICTURE_BYTES = 300_000
 DEMO_DAYS = "14"
-RUNBOOK_SHELL = "A shell for looking"
+# The block under this heading comes before every other of its document; that of the runbook before all SQL.
+SHELLS = {"RUNBOOK.md": "A shell for looking", "events.md": "A shell"}
+TABLES = {table.path: table for table in (*MARKET_TABLES, *EVENT_TABLES, ACTIVE_USERS)}.values()
 
 # By its first line: why a block is not executed here.
 NOT_RUN = {
     "make demo    # .venv, pinned packages, embedded PostgreSQL, 693 days of mock bars through every asset; "
     "ends by itself": "installs packages; .ci/run runs both commands in a clone",
-    "make up      # PostgreSQL, code location, webserver, daemon; schedules and sensors on; Ctrl-C stops all of it": (
+    "make up      # PostgreSQL, code location, webserver, daemon, HTTP intake; all schedules and sensors on; Ctrl-C stops it": (
         "runs until it is stopped; flows/test_up.py does that"
     ),
     "INGESTION_HOME=.data/mine .venv/bin/ingestion-pipeline demo --provider file --path ~/bars": (
@@ -50,11 +57,11 @@ NOT_RUN = {
     ".venv/bin/ingestion-pipeline stop && rm -rf .data    # the data only": "removes the checkout's own data",
     "make test      # makes .venv, installs what the lock files pin, runs every test": "would run itself",
     "git clone <repository> /opt/ingestion-pipeline && cd /opt/ingestion-pipeline": "needs the repository's address",
-    "DATABASE_URL=postgresql://admin:secret@db:5432/pipeline WORKER_PASSWORD=… DAGSTER_PASSWORD=… \\": (
+    "DATABASE_URL=postgresql://admin:secret@db:5432/pipeline \\": (
         "needs a server of the reader's own; storage/test_database.py does the same"
     ),
-    "DATABASE_URL=postgresql://pipeline_worker:…@db:5432/pipeline": "two lines of an environment, not a command",
-    'for name in POSTGRES WORKER DAGSTER; do echo "${name}_PASSWORD=$(openssl rand -hex 24)"; done >> .env': (
+    "DATABASE_URL=postgresql://pipeline_worker:…@db:5432/pipeline": "lines of an environment, not a command",
+    'for name in POSTGRES WORKER INTAKE DAGSTER; do echo "${name}_PASSWORD=$(openssl rand -hex 24)"; done >> .env': (
         "needs a container engine"
     ),
 }
@@ -65,6 +72,8 @@ EXAMPLES = {
     "DAGSTER_PG_URL": "postgresql://dagster:secret@db:5432/pipeline_dagster",
     "WORKER_PASSWORD": "3f9c0d…",
     "DAGSTER_PASSWORD": "a71be2…",
+    "INTAKE_DATABASE_URL": "postgresql://pipeline_intake:secret@db:5432/pipeline",
+    "INTAKE_PASSWORD": "5b82d9…",
     "REDIS_URL": "redis://cache:6379/0",
     "INGESTION_HOME": "/srv/ingestion",
     "LAKE_URL": "s3://bucket/lake",
@@ -81,16 +90,46 @@ EXAMPLES = {
     "COINGECKO_URL": "https://proxy.example/coingecko",
     "COINGECKO_API_KEY": "CG-…",
     "BINANCE_URL": "https://proxy.example/binance",
+    "EVENTS_MAX_BATCH": "5000",
+    "EVENTS_HOT_DAYS": "14",
+    "EVENTS_DEDUPLICATION_DAYS": "30",
+    "EVENTS_USERS_TABLE": "public.users",
+    "EVENTS_FUNNELS": "reading:VIEW>COPY;hiring:project.created>proposal.submitted",
+    "GEOIP_DATABASE": "/srv/GeoLite2-Country.mmdb",
+    "WAREHOUSE": "bigquery",
+    "BIGQUERY_PROJECT_ID": "your-project",
+    "BIGQUERY_DATASET_ID": "product_events",
+    "BIGQUERY_ENDPOINT": "http://127.0.0.1:9050,http://127.0.0.1:9060",
+    "REDSHIFT_HOST": "cluster.redshift.amazonaws.com",
+    "REDSHIFT_PORT": "5440",
+    "REDSHIFT_DATABASE": "events",
+    "REDSHIFT_USER": "pipeline",
+    "REDSHIFT_PASSWORD": "c40e17…",
+    "REDSHIFT_S3_URL": "s3://bucket/events",
+    "REDSHIFT_IAM_ROLE": "arn:aws:iam::123456789012:role/redshift-reads-events",
+    "S3_ENDPOINT_URL": "http://127.0.0.1:9000",
     "CACHE_TTL_SECONDS": "60",
     "ALERT_WEBHOOK_URL": "https://alerts.example/hook",
     "ALERT_MIN_SEVERITY": "error",
     "LOG_LEVEL": "debug",
     "LOG_FORMAT": "json",
     "CRON_SECRET": "9d2e41…",
+    "INGEST_APP_TOKEN": "app_1f6a09…",
+    "JWT_SECRET": "the-secret-of-your-login-service-at-least-32-characters",
+    "EVENTS_RATE_LIMIT": "600/minute",
+    "CRAWL_RATE_LIMIT": "0",
+    "TRUSTED_PROXIES": "10.0.0.0/8,fd00::/8",
+    "MAX_BODY_BYTES": "1000000",
+    "BODY_TIMEOUT_SECONDS": "5",
+    "MAX_JSON_DEPTH": "16",
+    "INTAKE_CONNECTIONS": "8",
+    "INTAKE_HOST": "0.0.0.0",
+    "PORT": "8080",
+    "INTAKE_WORKERS": "2",
     "CODE_LOCATION_HOST": "0.0.0.0",
     "CODE_LOCATION_PORT": "4300",
     "WEBSERVER_HOST": "0.0.0.0",
-    "WEBSERVER_PORT": "8080",
+    "WEBSERVER_PORT": "3100",
 }
 
 
@@ -102,6 +141,7 @@ class Block:
     heading: str
     marks: tuple[str, ...]
     text: str
+    answer: str = ""
 
     @property
     def first_line(self) -> str:
@@ -120,7 +160,11 @@ def blocks(document: Path) -> list[Block]:
             opened, lines = tuple(fence[1].split()), []
         elif fence:
             indent = min((len(it) - len(it.lstrip()) for it in lines if it.strip()), default=0)
-            found.append(Block(document, heading, opened, "\n".join(it[indent:] for it in lines)))
+            text = "\n".join(it[indent:] for it in lines)
+            if opened == ("json", "answer"):
+                found[-1] = replace(found[-1], answer=text)
+            else:
+                found.append(Block(document, heading, opened, text))
             opened = None
         elif opened is not None:
             lines.append(line)
@@ -138,60 +182,126 @@ def name(block: Block) -> str:
     return f"{block.document.name}:{block.heading}:{' '.join(block.first_line.split()[:3])}"
 
 
+@dataclass
+class Reader:
+    """Somebody with a terminal in the checkout, after a short demo. The embedded server runs; the intake when wanted."""
+
+    home: Path
+    port: int = field(default_factory=free_port)
+    intake: subprocess.Popen[bytes] | None = None
+
+    def run(self, block: Block) -> subprocess.CompletedProcess[str]:
+        """Types the block in."""
+        if "intake" in block.marks:
+            self.start()
+        else:
+            self.stop()
+        kept = {it: os.environ[it] for it in ("PATH", "LANG", "LC_ALL") if it in os.environ}
+        given = {**kept, "HOME": str(self.home.parent), "INGESTION_HOME": str(self.home), "LOG_FORMAT": "json"}
+        return subprocess.run(
+            ["bash", "-c", self.here(script(block))],
+            cwd=PROJECT_ROOT,
+            env=given,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+
+    def here(self, text: str) -> str:
+        """`text` with the addresses of this pipeline in place of the default ones."""
+        return text.replace("127.0.0.1:8787", f"127.0.0.1:{self.port}").replace(".data/secrets", f"{self.home}/secrets")
+
+    def start(self) -> None:
+        if self.intake is None:
+            log = self.home / "intake.log"
+            with log.open("wb") as output:
+                given = environment(self.home, PORT=str(self.port))
+                self.intake = subprocess.Popen([*COMMAND, "intake"], env=given, stdout=output, stderr=output)
+            eventually(self.is_healthy, explain=log.read_text)
+
+    def is_healthy(self) -> bool:
+        try:
+            return httpx.get(f"http://127.0.0.1:{self.port}/health", trust_env=False).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def stop(self) -> None:
+        if self.intake is not None:
+            self.intake.terminate()
+            assert self.intake.wait(30) == 0
+            self.intake = None
+
+
 @pytest.fixture(scope="module")
-def shell() -> Iterator[dict[str, str]]:
-    """The environment of a reader's terminal in the checkout, after a short demo; the embedded server runs meanwhile."""
+def reader() -> Iterator[Reader]:
     with tempfile.TemporaryDirectory(prefix="ingestion-documents-", ignore_cleanup_errors=True) as folder:
         home = Path(folder) / "home"
         done = run("demo", "--days", DEMO_DAYS, home=home)
         assert done.returncode == 0, done.stdout + done.stderr
-        kept = {it: os.environ[it] for it in ("PATH", "LANG", "LC_ALL") if it in os.environ}
-        environment = {**kept, "HOME": folder, "INGESTION_HOME": str(home), "LOG_FORMAT": "json"}
         server = embedded.start(home / "postgres")
         with psycopg.connect(server.url(database="postgres")):  # or the last command of a block would stop the server
-            yield environment
+            someone = Reader(home)
+            yield someone
+            someone.stop()
         embedded.stop_when_unused(home / "postgres")
 
 
+def opening(document: str) -> str:
+    return next(it.text for it in RUN if it.document.name == document and it.heading == SHELLS[document])
+
+
 def script(block: Block) -> str:
-    """What bash executes: the block; in the runbook after the block that opens its shell."""
-    text = block.text
+    """What bash executes: the block, after the one that opens the shell of its document."""
+    lines = ["set -euo pipefail"]
+    if block.marks[0] == "sql" or (block.document.name == "RUNBOOK.md" and block.heading != SHELLS["RUNBOOK.md"]):
+        lines.append(opening("RUNBOOK.md"))
+    if block.document.name == "events.md" and block.heading != SHELLS["events.md"]:
+        lines.append(opening("events.md"))
     if block.marks[0] == "sql":
-        text = f"psql --set ON_ERROR_STOP=1 --command {shlex.quote(text)}"
-    if block.document.name == "RUNBOOK.md" and block.heading != RUNBOOK_SHELL:
-        opening = next(it.text for it in RUN if it.heading == RUNBOOK_SHELL)
-        text = f"{opening}\n{text}"
-    return f"set -euo pipefail\n{text}"
+        lines.append(f"psql --set ON_ERROR_STOP=1 --command {shlex.quote(block.text)}")
+    else:
+        lines.append(block.text)
+    return "\n".join(lines)
+
+
+def is_like(printed: object, said: object) -> bool:
+    """Is `printed` what the document says? `"…"` stands for anything."""
+    if said == "…":
+        return True
+    if isinstance(said, dict) and isinstance(printed, dict):
+        return list(said) == list(printed) and all(is_like(printed[name], said[name]) for name in said)
+    if isinstance(said, list) and isinstance(printed, list):
+        return len(said) == len(printed) and all(map(is_like, printed, said))
+    return said == printed
 
 
 @pytest.mark.parametrize("block", RUN, ids=name)
-def test_a_command_in_a_document_works(block: Block, shell: dict[str, str]) -> None:
-    """Copied into a terminal in the checkout, it ends well and says nothing of an error."""
-    done = subprocess.run(
-        ["bash", "-c", script(block)],
-        cwd=PROJECT_ROOT,
-        env=shell,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+def test_a_command_in_a_document_works(block: Block, reader: Reader) -> None:
+    """Copied into a terminal in the checkout, it ends well, says nothing of an error and prints what is printed there."""
+    done = reader.run(block)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     assert "Traceback" not in done.stderr
+    if block.answer:
+        assert is_like(json.loads(done.stdout), json.loads(block.answer)), done.stdout
 
 
-def test_a_command_that_does_not_work_is_noticed(shell: dict[str, str]) -> None:
-    """The test above can fail, in the middle of a block and in SQL."""
-    for marks, text in ((("sh",), "false\ntrue"), (("sql",), "select nothing from nowhere")):
-        block = Block(PROJECT_ROOT / "RUNBOOK.md", "", marks, text)
+def test_a_command_that_does_not_work_is_noticed(reader: Reader) -> None:
+    """The test above can fail, in the middle of a block, in SQL and by another answer."""
+    runbook = PROJECT_ROOT / "RUNBOOK.md"
+    for block in (
+        Block(runbook, "", ("sh",), "false\ntrue"),
+        Block(runbook, "", ("sql",), "select nothing from nowhere"),
+        Block(runbook, "", ("sh",), 'echo \'[{"id": 1, "n": 2}]\'', '[{"id": "…", "n": 3}]'),
+    ):
         with pytest.raises(AssertionError):
-            test_a_command_in_a_document_works(block, shell)
+            test_a_command_in_a_document_works(block, reader)
 
 
 def test_every_block_that_is_not_run_has_a_reason() -> None:
     """And every reason has a block."""
     assert sorted(NOT_RUN) == sorted(block.first_line for block in BLOCKS if "no-run" in block.marks)
-    assert {"sh", "sql", "text", "ini"} >= {block.marks[0] for block in BLOCKS}
+    assert {"sh", "sql", "text", "ini", "json", "python"} >= {block.marks[0] for block in BLOCKS}
 
 
 def anchor(heading: str) -> str:
@@ -263,22 +373,32 @@ def test_make_targets_that_are_named_exist() -> None:
     assert named <= targets
 
 
+def commands() -> dict[str, Any]:
+    """Every command by its words: `tokens create` is one."""
+    found: dict[str, Any] = {}
+    for word, it in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+        found |= {f"{word} {sub}": its for sub, its in it.commands.items()} if hasattr(it, "commands") else {word: it}
+    return found
+
+
 def test_the_readme_lists_the_commands_and_their_options() -> None:
     """All that there are and no other."""
     readme = (PROJECT_ROOT / "README.md").read_text()
     rows = " ".join(re.findall(r"^\| (`ingestion-pipeline .*?) \|", readme, flags=re.MULTILINE))
-    listed = dict(re.findall(r"`ingestion-pipeline ([a-z]+)([^`]*)`", rows))
-    commands: dict[str, Any] = typer.main.get_command(app).commands
-    assert sorted(commands) == sorted(listed)
+    found, listed = commands(), {}
+    for said in re.findall(r"`ingestion-pipeline ([^`]*)`", rows):
+        first, second = [*said.split(), ""][:2]
+        listed[f"{first} {second}" if f"{first} {second}" in found else first] = said
+    assert sorted(found) == sorted(listed)
     for command, said in listed.items():
-        options = {option for it in commands[command].params for option in it.opts if option.startswith("--")}
+        options = {option for it in found[command].params for option in it.opts if option.startswith("--")}
         assert options == set(re.findall(r"--[a-z-]+", said)), command
 
 
 def test_the_readme_lists_the_tables() -> None:
     """Key, store and partitions of each, and when it is stale."""
     readme = (PROJECT_ROOT / "README.md").read_text()
-    rows = re.findall(r"^\| `(market/\w+)` \| .* \| (.+) \| (.+) \| (\d+) h, (\d+) h \|$", readme, flags=re.MULTILINE)
+    rows = re.findall(r"^\| `(\w+/\w+)` \| .* \| (.+) \| (.+) \| (\d+) h, (\d+) h \|$", readme, flags=re.MULTILINE)
     stores = {"postgres": "PostgreSQL", "lake": "lake"}
     partitions = {"none": "none", "daily": "UTC day", "weekly": "week"}
     expected = [
@@ -299,8 +419,8 @@ def test_the_runbook_names_alerts_and_settings_as_they_are() -> None:
     others = {"DAGSTER_HOME", "PGDATABASE", "GOOGLE_SERVICE_ACCOUNT", "AZURE_STORAGE_ACCOUNT_NAME", "TABLE", "VERSION"}
     others |= {"AZURE_STORAGE_ACCOUNT_KEY", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"}
     others |= {"AWS_ENDPOINT_URL", "POSTGRES_PASSWORD", "EXAMPLES"}
-    for document in (PROJECT_ROOT / "README.md", PROJECT_ROOT / "RUNBOOK.md", PROJECT_ROOT / "docs" / "deployment.md"):
-        words = set(re.findall(r"`([A-Z]+(?:_[A-Z]+)+)(?:=[^`]*)?`", document.read_text()))
+    for document in (*TOP, *(PROJECT_ROOT / "docs" / f"{page}.md" for page in ("deployment", "events"))):
+        words = set(re.findall(r"`([A-Z0-9]+(?:_[A-Z0-9]+)+)(?:=[^`]*)?`", document.read_text()))
         assert words <= {*variables(), *others}
 
 
@@ -322,7 +442,7 @@ def settings_table() -> str:
 
 
 def code(default: object) -> str:
-    if default is None or default == "":
+    if default is None or default in {"", ()}:
         return "unset"
     if isinstance(default, tuple):
         return f"`{','.join(default)}`"

@@ -78,16 +78,26 @@ def require_storable(body: bytes, *, max_depth: int) -> None:
 
     `body` is JSON as far as the caller knows; text that is not may be let through and fails in `decode`.
     """
-    try:
-        body.decode()
-    except UnicodeDecodeError as error:
-        raise Problem(400, f"the body is not UTF-8: byte {error.start} is wrong") from None
+    require_text(body)
     if b"\\u" in body:
         _require_characters(body)
     if _has_huge_number(body) and _has_huge_number(_outside_strings(body)):
         _require_numbers(body)
-    if body.count(b"[") + body.count(b"{") > max_depth and _is_deeper(body, max_depth):
+    if is_deeper(body, max_depth):
         raise _too_deep(max_depth)
+
+
+def require_text(body: bytes) -> None:
+    """Refuses what is not UTF-8 (400)."""
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        raise Problem(400, f"the body is not UTF-8: byte {error.start} is wrong") from None
+
+
+def is_deeper(text: bytes, max_depth: int) -> bool:
+    """Does this JSON nest deeper?"""
+    return text.count(b"[") + text.count(b"{") > max_depth and _is_deeper(text, max_depth)
 
 
 def decode(body: bytes, decoder: msgspec.json.Decoder[T], *, max_depth: int = 500) -> T:

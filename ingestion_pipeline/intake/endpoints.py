@@ -78,6 +78,7 @@ class Endpoint:
         limit: the rate limit it counts against: `events` is the setting EVENTS_RATE_LIMIT; no limit when None.
         request_schema: of the JSON body; None means that the endpoint takes none.
         is_body_optional: an empty body is let through.
+        judges_parts: the handler itself refuses what cannot be stored and nests too deeply, part by part.
         max_body_bytes: the setting MAX_BODY_BYTES when None.
         parameters: OpenAPI parameter objects of query, path and headers.
         responses: by status; those that the framework itself gives are added to the document by it.
@@ -95,6 +96,7 @@ class Endpoint:
     limit: str | None = None
     request_schema: Schema | None = None
     is_body_optional: bool = False
+    judges_parts: bool = False
     max_body_bytes: int | None = None
     parameters: Sequence[Schema] = ()
     examples: Mapping[str, Any] = field(default_factory=dict)

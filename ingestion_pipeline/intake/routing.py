@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl
 from limits import RateLimitItem
 from starlette.routing import BaseRoute, Match
 
-from ingestion_pipeline.intake.bodies import read_body, require_json, require_size, require_storable
+from ingestion_pipeline.intake.bodies import read_body, require_json, require_size, require_storable, require_text
 from ingestion_pipeline.intake.endpoints import PUBLIC, Call, Endpoint
 from ingestion_pipeline.intake.exchange import Exchange
 from ingestion_pipeline.intake.layer import EXCHANGE, Receive, Scope, Send, send_answer
@@ -128,7 +128,10 @@ class EndpointRoute(BaseRoute):
         require_json(exchange.headers)
         body = await read_body(receive, max_bytes=mounted.max_body_bytes, timeout_seconds=settings.body_timeout_seconds)
         exchange.request_bytes = len(body)
-        require_storable(body, max_depth=settings.max_json_depth)
+        if endpoint.judges_parts:
+            require_text(body)
+        else:
+            require_storable(body, max_depth=settings.max_json_depth)
         return body
 
 

@@ -24,6 +24,7 @@ from ingestion_pipeline.settings import PROJECT_ROOT
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 QUERIES = PROJECT_ROOT / "sql" / "queries"
 CONNECT_TIMEOUT_SECONDS = 5
@@ -164,22 +165,28 @@ def _bounds(table: Table, window: Window) -> tuple[date, date]:
 
 
 def _copy(connection: psycopg.Connection[Any], target: str, columns: Sequence[str], frame: "pd.DataFrame") -> None:
-    statement = f"copy {target} ({', '.join(columns)}) from stdin (format csv)"
-    with connection.cursor() as cursor, cursor.copy(statement) as copy:
-        for block in csv_blocks(frame, columns):
+    import pyarrow as pa
+
+    with connection.cursor() as cursor:
+        copy_rows(cursor, target, pa.Table.from_pandas(frame[list(columns)], preserve_index=False))
+
+
+def copy_rows(cursor: psycopg.Cursor[Any], target: str, rows: "pa.Table") -> None:
+    """Adds `rows` to the columns of the same names in `target`, as one COPY."""
+    statement = f"copy {target} ({', '.join(rows.column_names)}) from stdin (format csv)"
+    with cursor.copy(statement) as copy:
+        for block in csv_blocks(rows):
             copy.write(block)
 
 
-def csv_blocks(frame: "pd.DataFrame", columns: Sequence[str]) -> Iterator[bytes]:
-    """The rows as CSV for COPY: NULL is empty, text is quoted, NaN and NaT are NULL.
+def csv_blocks(rows: "pa.Table") -> Iterator[bytes]:
+    """The rows as CSV for COPY: NULL is empty, text is quoted; what a frame has as NaN or NaT is NULL.
 
     In blocks: the server reads one while the next is made, and memory does not grow with the rows.
     """
-    import pyarrow as pa
     from pyarrow import csv
 
-    table = pa.Table.from_pandas(frame[list(columns)], preserve_index=False)
-    for batch in table.to_batches(max_chunksize=ROWS_PER_BLOCK):
+    for batch in rows.to_batches(max_chunksize=ROWS_PER_BLOCK):
         buffer = io.BytesIO()
         csv.write_csv(batch, buffer, csv.WriteOptions(include_header=False))
         yield buffer.getvalue()

@@ -59,7 +59,8 @@ class Applications:
             thread.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.insist = self.insist and kind is None
         self.stop()
 
     def stop(self) -> None:
@@ -123,7 +124,8 @@ def stored(url: str) -> dict[str, str]:
     with psycopg.connect(url) as connection:
         rows = connection.execute("select idempotency_key, event_id::text from events.event_log").fetchall()
         counted = connection.execute(
-            "select sum(stored)::int, sum(received - stored - duplicate - rejected)::int from events.intake_counts"
+            "select coalesce(sum(stored), 0), coalesce(sum(received - stored - duplicate - rejected), 0) "
+            "from events.intake_counts"
         ).fetchone()
     found: dict[str, str] = dict(rows)
     assert (len(rows), 0) == counted

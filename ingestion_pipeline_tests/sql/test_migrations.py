@@ -6,7 +6,8 @@ import psycopg
 import pytest
 
 from ingestion_pipeline.core.tables import ColumnType, Table
-from ingestion_pipeline.domains.market.tables import TABLES
+from ingestion_pipeline.domains.events.tables import TABLES as EVENT_TABLES
+from ingestion_pipeline.domains.market.tables import TABLES as MARKET_TABLES
 from ingestion_pipeline.storage.migrate import migrate, sql_files
 from ingestion_pipeline.storage.postgres import QUERIES, Postgres
 from ingestion_pipeline_tests.sql.schema import SCHEMA, dump
@@ -20,7 +21,7 @@ POSTGRES_TYPES: dict[ColumnType, str] = {
     "timestamp": "timestamp with time zone",
     "json": "jsonb",
 }
-SERVED = [table for table in TABLES if table.store == "postgres"]
+SERVED = [table for table in (*MARKET_TABLES, *EVENT_TABLES) if table.store == "postgres"]
 
 COLUMNS = """
 select column_name, data_type, is_nullable = 'YES'
@@ -52,7 +53,7 @@ def test_migrating_twice_changes_nothing(database_url: str) -> None:
     assert (functions, before) == (again, dump(database_url))
 
 
-@pytest.mark.parametrize("table", SERVED, ids=[table.name for table in SERVED])
+@pytest.mark.parametrize("table", SERVED, ids=[table.path for table in SERVED])
 def test_a_declared_table_is_the_one_in_the_database(database_url: str, table: Table) -> None:
     """Columns in the same order with the same types and nullability, and the same key."""
     declared = [(column.name, POSTGRES_TYPES[column.type], column.nullable) for column in table.columns]
@@ -62,23 +63,30 @@ def test_a_declared_table_is_the_one_in_the_database(database_url: str, table: T
     assert (declared, table.key) == (columns, tuple(name for (name,) in key))
 
 
-def test_every_table_of_a_domain_is_declared(database_url: str) -> None:
-    """A table that nobody declares has no asset, no freshness and no docs."""
-    with psycopg.connect(database_url) as connection:
-        found = connection.execute(
-            "select table_name from information_schema.tables where table_schema = 'market' order by 1"
-        ).fetchall()
-    assert sorted(table.name for table in SERVED) == [name for (name,) in found]
+TABLES_AND_COMMENTS = """
+select relname, obj_description(oid, 'pg_class')
+from pg_class
+where relnamespace = %s::regnamespace and relkind in ('r', 'p') and not relispartition
+order by 1
+"""
 
 
-def test_every_operational_table_says_what_a_row_is(database_url: str) -> None:
-    """Operators meet them without the code; the history of migrations explains itself."""
+@pytest.mark.parametrize("schema", ["market", "events", "operations"])
+def test_every_table_is_declared_or_says_what_a_row_is(database_url: str, schema: str) -> None:
+    """A declared one has an asset, freshness and docs; operators meet the others without the code. The history of
+    migrations explains itself."""
     with psycopg.connect(database_url) as connection:
-        silent = connection.execute(
-            "select relname from pg_class where relnamespace = 'operations'::regnamespace and relkind = 'r' "
-            "and relname <> 'schema_migrations' and obj_description(oid, 'pg_class') is null"
-        ).fetchall()
-    assert [] == silent
+        comments = dict(connection.execute(TABLES_AND_COMMENTS, [schema]).fetchall())
+    declared = {table.name for table in SERVED if table.domain == schema}
+    assert declared <= set(comments)
+    assert [] == sorted({name for name, text in comments.items() if not text} - declared - {"schema_migrations"})
+
+
+def test_every_market_table_is_declared(database_url: str) -> None:
+    """Events have a hot log and what hangs on it beside their declared tables; the market has none."""
+    with psycopg.connect(database_url) as connection:
+        found = [name for name, _ in connection.execute(TABLES_AND_COMMENTS, ["market"]).fetchall()]
+    assert sorted(table.name for table in SERVED if table.domain == "market") == found
 
 
 PARAMETERS: dict[str, dict[str, object]] = {

@@ -122,8 +122,8 @@ def test_a_key_is_one_key_across_midnight(log: EventLog, database_url: str, has_
         value(database_url, "select events.ensure_event_partitions()")
     store(log, [before], day=DAY)
     store(log, [after], day=DAY + timedelta(days=1))
-    leaf = "select tableoid::regclass::text from events.event_log where idempotency_key = 'k'"
-    assert f"events.event_log_{'20250303' if has_partitions else 'default'}" == value(database_url, leaf)
+    leaf = value(database_url, "select tableoid::regclass::text from events.event_log where idempotency_key = 'k'")
+    assert leaf == "events.event_log_20250303" or not has_partitions
     assert ("", before.event_id) == (before.first_id, after.first_id)
     assert 1 == counts(database_url, DAY + timedelta(days=1))["duplicate"]
 
@@ -157,15 +157,14 @@ def test_nothing_is_acknowledged_before_its_commit(log: EventLog, database_url: 
         except StoreUnavailableError as error:
             outcome.append(error.store)
 
-    with psycopg.connect(database_url, autocommit=True) as holder:
-        with holder.transaction():
-            holder.execute("lock table events.event_keys in exclusive mode")
-            thread = threading.Thread(target=storing)
-            thread.start()
-            until(lambda: value(database_url, HELD_UP) == 1)
-            assert outcome == []
-            rows(database_url, f"select pg_terminate_backend(pid) {COMMITTERS}")
-            thread.join()
+    with psycopg.connect(database_url, autocommit=True) as holder, holder.transaction():
+        holder.execute("lock table events.event_keys in exclusive mode")
+        thread = threading.Thread(target=storing)
+        thread.start()
+        until(lambda: value(database_url, HELD_UP) == 1)
+        assert outcome == []
+        rows(database_url, f"select pg_terminate_backend(pid) {COMMITTERS}")
+        thread.join()
     assert (1, True, []) == (len(outcome), "PostgreSQL" in str(outcome), stored_ids(database_url))
     store(log, [make_entry(key="k")])
     assert 1 == len(stored_ids(database_url))

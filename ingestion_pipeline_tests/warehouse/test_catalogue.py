@@ -26,10 +26,12 @@ def named(**variables: str) -> Any:
 
 
 def test_the_settings_name_the_warehouse() -> None:
-    """Nothing is connected yet."""
+    """Nothing is connected yet, and closing it opens nothing: there are no credentials."""
     assert named(WAREHOUSE="") is None
-    assert isinstance(named(**BIGQUERY), BigQuery)
-    assert isinstance(named(**REDSHIFT), Redshift)
+    for variables, kind in ((BIGQUERY, BigQuery), (REDSHIFT, Redshift)):
+        chosen = named(**variables)
+        assert isinstance(chosen, kind)
+        chosen.close()
 
 
 @pytest.mark.parametrize(

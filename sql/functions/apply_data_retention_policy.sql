@@ -28,6 +28,8 @@ declare
             where warehouse_type = 'delta' and status = 'committed'
         ), '0'
     );
+    -- once: as a condition it would be made anew for every row
+    oldest_key constant uuid := events.time_ordered_id(now() - make_interval(days => greatest(deduplication_days, 7)));
     unsettled constant text [] := '{pending,processing,failed}';
     leaf record;
     name text;
@@ -102,8 +104,7 @@ begin
         end if;
     end loop;
 
-    delete from events.event_keys
-    where event_id < events.time_ordered_id(now() - make_interval(days => greatest(deduplication_days, 7)));
+    delete from events.event_keys where event_id < oldest_key;
     get diagnostics amount = row_count;
     removed := removed || jsonb_build_object('idempotency_keys', amount);
 

@@ -1,6 +1,7 @@
 -- Emits one event inside the caller's transaction: it commits or vanishes with it. Returns the event's id (that of the
 -- first one for an idempotency key that was seen), or null where the event was refused: then it is in operations.rejects,
--- because a wrong event must not break the business transaction that emits it.
+-- because a wrong event must not break the business transaction that emits it. Type, category, required fields and time
+-- are checked; the JSON Schema is not: PostgreSQL has no validator. An `ip` in the metadata is not kept.
 create or replace function events.emit_platform_event(
     event_type text,
     event_category text default null,
@@ -41,6 +42,8 @@ begin
             then 'ruleId is missing, expected because its type requires it'
         when jsonb_typeof(coalesce(emit_platform_event.event_data, '{}')) <> 'object'
             then 'data is no object'
+        when jsonb_typeof(coalesce(emit_platform_event.metadata, '{}')) <> 'object'
+            then 'metadata is no object'
         when greatest(length(emit_platform_event.user_id), length(emit_platform_event.session_id),
                       length(emit_platform_event.rule_id), length(emit_platform_event.idempotency_key)) > 200
             then 'an id is longer than 200 characters'
@@ -56,7 +59,7 @@ begin
             'events',
             reason,
             refused.payload,
-            encode(sha256(convert_to(refused.payload::text, 'UTF8')), 'hex')
+            encode(sha256(convert_to((refused.payload -> 'event')::text, 'UTF8')), 'hex')
         from (
             select jsonb_build_object(
                 'event', jsonb_strip_nulls(jsonb_build_object(
@@ -67,7 +70,14 @@ begin
                     'ruleId', emit_platform_event.rule_id,
                     'ts', emit_platform_event.occurred_at,
                     'idempotencyKey', emit_platform_event.idempotency_key
-                )) || jsonb_build_object('data', emit_platform_event.event_data, 'context', emit_platform_event.metadata),
+                )) || jsonb_build_object(
+                    'data', emit_platform_event.event_data,
+                    'context', case
+                        when jsonb_typeof(emit_platform_event.metadata) = 'object'
+                            then emit_platform_event.metadata - 'ip'
+                        else emit_platform_event.metadata
+                    end
+                ),
                 'received', jsonb_build_object('receivedAt', received, 'caller', 'sql')
             ) as payload
         ) as refused
@@ -93,7 +103,7 @@ begin
     ) values (
         new_id, schema.event_type, schema.event_category, schema.schema_version, emit_platform_event.user_id,
         emit_platform_event.session_id, emit_platform_event.rule_id, coalesce(emit_platform_event.event_data, '{}'),
-        coalesce(emit_platform_event.metadata, '{}'),
+        coalesce(emit_platform_event.metadata, '{}') - 'ip',
         case
             when emit_platform_event.occurred_at < received + interval '1 day' then emit_platform_event.occurred_at
             else received

@@ -1,6 +1,6 @@
 -- Claims up to `batch_size` events for a caller who wants them one by one, oldest first, none twice: another caller skips
 -- what this one has locked. A claim that is not settled with mark_event_processed within five minutes is given out again.
--- The bulk path to the lake does not use this.
+-- The bulk path to the lake does not use this, and the events that it holds back are its own to try again.
 create or replace function events.get_pending_events(batch_size integer default 100)
 returns setof events.platform_events
 language plpgsql
@@ -23,6 +23,7 @@ begin
                     ), '0'::xid8
                 )
                 or states.processing_status in ('pending', 'processing') and states.next_attempt_at <= now()
+                and not states.is_held
             )
         order by log.received_at, log.event_id
         limit batch_size

@@ -1,5 +1,6 @@
 -- Settles an event that get_pending_events gave out. With an error it is given out again after two, then four minutes;
--- after the third failure it stays `failed`, with the reason.
+-- after the third failure it stays `failed`, with the reason. Returns what it is now; null for an event that is unknown,
+-- settled already, or held back from the lake, which the sync settles itself.
 create or replace function events.mark_event_processed(
     event_id uuid, success boolean default true, error_message text default null
 )
@@ -35,6 +36,7 @@ begin
     end,
     processed_at = case when success then now() end
     where states.processing_status is distinct from 'processed' and states.processing_status is distinct from 'failed'
+    and not states.is_held
     returning states.processing_status into settled;
     return settled;
 end

@@ -3,7 +3,9 @@
 Only counted events of known users count. A user is new on the UTC day of their first counted event.
 
 Whether somebody is new depends on the whole history, which no day should read again: events/active_users keeps one
-small row per user and day with a mark on the first, and what looks back reads that.
+small row per user and day with a mark on the first, and what looks back reads that. One run each of plain DuckDB on a
+busy machine: everybody's first day from 20 million events of one day, 6.9 s, and more with every day of history; the
+same 750,000 users from one file of marks, 0.5 s.
 """
 
 from collections.abc import Sequence
@@ -14,26 +16,10 @@ import ibis
 import pandas as pd
 
 from ingestion_pipeline.core.funnels import Funnel
-from ingestion_pipeline.core.tables import Column, Table
 from ingestion_pipeline.domains.events.tables import DAILY_ACTIVE_USERS, FUNNELS, RETENTION_COHORTS
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
-
-ACTIVE_USERS = Table(
-    domain="events",
-    name="active_users",
-    store="lake",
-    key=("user_id", "day"),
-    partitioning="daily",
-    partition_column="day",
-    freshness=DAILY_ACTIVE_USERS.freshness,
-    columns=(
-        Column("user_id", "text", "Who had a counted event on the day"),
-        Column("is_new", "boolean", "It was the first day with one"),
-        Column("day", "date", "UTC day: the partition"),
-    ),
-)
 
 WEEK_DAYS, MONTH_DAYS = 7, 28
 FUNNEL_DAYS = 7

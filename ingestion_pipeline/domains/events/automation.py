@@ -3,13 +3,15 @@
 All on by default. Past days are derived again by a sensor once a late event, or an erasure, has changed them.
 """
 
+from contextlib import closing
+
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from ingestion_pipeline.core.clock import utc_now
-from ingestion_pipeline.domains.events.activity import ACTIVE_USERS
 from ingestion_pipeline.domains.events.copies import backlog, copied_batches
 from ingestion_pipeline.domains.events.tables import (
+    ACTIVE_USERS,
     DAILY_ACTIVE_USERS,
     EVENT_AGGREGATIONS_DAILY,
     EVENT_AGGREGATIONS_HOURLY,
@@ -104,6 +106,7 @@ events_derived_sensor = derived_sensor(
     "events_derived_sensor",
     [Derived(events_changed_days_job, DERIVED_DAILY, DAILY), Derived(events_weekly_job, WEEKLY_TABLES, WEEKLY)],
     waits_for=(*DERIVED_DAILY, *WEEKLY_TABLES),
+    minimum_interval_seconds=300,
     description="Days and weeks that have got late events, or lost erased ones, since they were derived.",
 )
 
@@ -119,7 +122,7 @@ def copy_to_warehouse(
     if destination is None:
         context.log.info("WAREHOUSE is unset: there is nothing to copy to")
         return
-    with explained_failures():
+    with explained_failures(), closing(destination):
         for copied in copied_batches(postgres, lake, destination):
             context.log.info("copied %s event(s) to %s", copied.event_count, destination.name)
 

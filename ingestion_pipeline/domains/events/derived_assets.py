@@ -13,8 +13,9 @@ import dagster as dg
 from ingestion_pipeline.core.funnels import parse_funnels
 from ingestion_pipeline.core.tables import Table
 from ingestion_pipeline.core.windows import DAY, Window, midnight
-from ingestion_pipeline.domains.events.activity import ACTIVE_USERS, FUNNEL_DAYS, MONTH_DAYS
+from ingestion_pipeline.domains.events.activity import FUNNEL_DAYS, MONTH_DAYS
 from ingestion_pipeline.domains.events.tables import (
+    ACTIVE_USERS,
     DAILY_ACTIVE_USERS,
     EVENT_AGGREGATIONS_DAILY,
     EVENT_AGGREGATIONS_HOURLY,

@@ -9,8 +9,8 @@ import pandas as pd
 from ingestion_pipeline.core.clock import utc_now
 from ingestion_pipeline.core.tables import Table
 from ingestion_pipeline.core.windows import Window, midnight
-from ingestion_pipeline.domains.events.activity import ACTIVE_USERS
 from ingestion_pipeline.domains.events.tables import (
+    ACTIVE_USERS,
     DAILY_ACTIVE_USERS,
     EVENT_AGGREGATIONS_DAILY,
     EVENT_AGGREGATIONS_HOURLY,

@@ -19,6 +19,8 @@ VIEW = "VIEW"
 REPEAT_VIEW = "repeat_view"
 CACHED_USER_AGENTS = 50_000
 SECONDS_PER_DAY = 86_400
+_WINDOW_MICROSECONDS = int(VIEW_WINDOW.total_seconds() * 1_000_000)
+_BETWEEN = "\x1f"
 
 _TABLETS, _MOBILES = ("iPad", "Tablet", "Kindle"), ("iOS", "Android", "Windows Phone")
 _DESKTOPS = ("Windows", "Mac OS X", "Linux", "Ubuntu", "Chrome OS", "Fedora", "Debian", "FreeBSD")
@@ -39,32 +41,37 @@ class Device:
 
 @dataclass
 class CountedViews:
-    """When a view from an address on a rule counted, by address hash and rule."""
+    """When views counted, in microseconds since 1970, by address and rule (one text: `pairs`)."""
 
-    times: dict[tuple[str, str], list[datetime]] = field(default_factory=dict)
+    times: dict[str, list[int]] = field(default_factory=dict)
 
-    def add_known(self, rows: Iterable[tuple[str, str, datetime]]) -> None:
-        for address_hash, rule_id, counted_at in rows:
-            known = self.times.setdefault((address_hash, rule_id), [])
-            place = bisect_left(known, counted_at)
-            if place == len(known) or known[place] != counted_at:
-                known.insert(place, counted_at)
+    def add_known(self, pairs: Iterable[str], instants: Iterable[int]) -> None:
+        """Views that were counted before; those that are known already are left out."""
+        for pair, at in zip(pairs, instants, strict=True):
+            known = self.times.setdefault(pair, [])
+            place = bisect_left(known, at)
+            if place == len(known) or known[place] != at:
+                known.insert(place, at)
 
-    def count(self, address_hash: str, previous_hash: str | None, rule_id: str, at: datetime) -> bool:
-        """Does a view at `at` count? Not within ten minutes of one that did, earlier or later, also across midnight."""
-        if self._has_near(address_hash, rule_id, at):
+    def count(self, pair: str, previous_pair: str | None, at: int) -> bool:
+        """Does a view at `at` count? Not within ten minutes of one that did, earlier or later, also across midnight.
+
+        One that counts just after midnight is known under the pair of the day before too: a view of before midnight
+        that arrives later finds it there.
+        """
+        if self._has_near(pair, at) or (previous_pair is not None and self._has_near(previous_pair, at)):
             return False
-        if previous_hash is not None and self._has_near(previous_hash, rule_id, at):
-            return False
-        insort(self.times.setdefault((address_hash, rule_id), []), at)
+        insort(self.times.setdefault(pair, []), at)
+        if previous_pair is not None:
+            insort(self.times.setdefault(previous_pair, []), at)
         return True
 
-    def _has_near(self, address_hash: str, rule_id: str, at: datetime) -> bool:
-        times = self.times.get((address_hash, rule_id))
+    def _has_near(self, pair: str, at: int) -> bool:
+        times = self.times.get(pair)
         if not times:
             return False
         place = bisect_left(times, at)
-        return any(abs(at - near) < VIEW_WINDOW for near in times[max(place - 1, 0) : place + 1])
+        return any(abs(at - near) < _WINDOW_MICROSECONDS for near in times[max(place - 1, 0) : place + 1])
 
 
 def enriched(rows: pa.Table, users: Mapping[str, User], views: CountedViews, *, batch_number: int) -> pa.Table:
@@ -115,12 +122,19 @@ def uncounted_reasons(rows: pa.Table, views: CountedViews) -> list[str | None]:
     places = pc.indices_nonzero(is_view(rows).combine_chunks())
     if not len(places):
         return reasons
-    named = rows.select(["address_hash", "previous_address_hash", "rule_id", "occurred_at", "event_id"])
-    candidates = named.take(places).append_column("place", places.cast(pa.int64()))
-    candidates = candidates.sort_by([("occurred_at", "ascending"), ("event_id", "ascending")])
-    names = ("address_hash", "previous_address_hash", "rule_id", "occurred_at", "place")
-    for address_hash, before, rule_id, at, place in zip(*(candidates[n].to_pylist() for n in names), strict=True):
-        if not views.count(address_hash, before, rule_id, at):
+    views_here = rows.take(places)
+    candidates = pa.table(
+        {
+            "pair": pairs(views_here, "address_hash"),
+            "previous_pair": pairs(views_here, "previous_address_hash"),
+            "at": microseconds(views_here["occurred_at"]),
+            "event_id": views_here["event_id"],
+            "place": places.cast(pa.int64()),
+        }
+    ).sort_by([("at", "ascending"), ("event_id", "ascending")])
+    names = ("pair", "previous_pair", "at", "place")
+    for pair, previous_pair, at, place in zip(*(candidates[name].to_pylist() for name in names), strict=True):
+        if not views.count(pair, previous_pair, at):
             reasons[place] = REPEAT_VIEW
     return reasons
 
@@ -131,12 +145,23 @@ def is_view(rows: pa.Table) -> pa.ChunkedArray:
     return pc.and_(is_from_address, pc.is_valid(rows["rule_id"]))
 
 
+def pairs(rows: pa.Table, hash_column: str) -> pa.ChunkedArray:
+    """Address and rule of each row as one text; null without an address."""
+    return pc.binary_join_element_wise(rows[hash_column], rows["rule_id"], _BETWEEN)
+
+
+def microseconds(instants: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Instants as microseconds since 1970."""
+    return instants.cast(pa.timestamp("us", tz="UTC")).cast(pa.int64())
+
+
 @lru_cache(CACHED_USER_AGENTS)
 def device(user_agent: str | None) -> Device:
     """Kind of device, browser and operating system that a user agent names; only its first characters are read."""
     if not user_agent:
         return Device(None, None, None)
-    said = parse(user_agent[:MAX_USER_AGENT_LENGTH])
+    user_agent = user_agent[:MAX_USER_AGENT_LENGTH]
+    said = parse(user_agent)
     browser = said.user_agent.family if said.user_agent else None
     system = said.os.family if said.os else None
     family = said.device.family if said.device else ""

@@ -22,7 +22,7 @@ from psycopg.types.json import Jsonb
 
 from ingestion_pipeline.core.errors import IngestionError
 from ingestion_pipeline.domains.events.sync import ALL_TIME, LOCK
-from ingestion_pipeline.domains.events.tables import EVENT_HISTORY
+from ingestion_pipeline.domains.events.tables import ACTIVE_USERS, EVENT_HISTORY
 from ingestion_pipeline.settings import Settings
 from ingestion_pipeline.storage.lake import Lake
 from ingestion_pipeline.storage.postgres import Postgres
@@ -187,8 +187,6 @@ def _erase_history(postgres: Postgres, lake: Lake, request: Erasure) -> None:
 
 
 def _erase_active_users(postgres: Postgres, lake: Lake, request: Erasure) -> None:
-    from ingestion_pipeline.domains.events.activity import ACTIVE_USERS
-
     with postgres.exclusive(ACTIVE_USERS.qualified_name):
         active = lake.read(ACTIVE_USERS, ALL_TIME)
         found = active.filter(active.user_id == request.user_id).select("user_id", "day").to_pyarrow()

@@ -12,11 +12,12 @@ import psycopg
 from psycopg.rows import dict_row
 
 from ingestion_pipeline.domains.events.sync import ALL_TIME
-from ingestion_pipeline.domains.events.tables import EVENT_HISTORY
+from ingestion_pipeline.domains.events.tables import ACTIVE_USERS, EVENT_HISTORY
 from ingestion_pipeline.storage.lake import Lake
 from ingestion_pipeline.storage.postgres import Postgres
 
 ROWS_PER_FETCH = 1_000
+ROWS_PER_READ = 10_000
 JSON_COLUMNS = ("event_data", "metadata")
 
 _SEES_ALL = "select set_config('app.scope', 'application', true)"  # where the intake's role asks
@@ -101,17 +102,19 @@ def _stored(postgres: Postgres, part: str, statement: str, user_id: str, after: 
 
 def _history(lake: Lake, user_id: str, after: str) -> Iterator[Record]:
     history = lake.read(EVENT_HISTORY, ALL_TIME)
-    theirs = history.filter((history.user_id == user_id) & (history.event_id > after)).order_by("event_id")
-    for batch in theirs.to_pyarrow_batches(chunk_size=ROWS_PER_FETCH):
-        for row in batch.to_pylist():
+    theirs = history.filter(history.user_id == user_id)
+    while True:
+        rows = theirs.filter(theirs.event_id > after).order_by("event_id").limit(ROWS_PER_READ)
+        page = rows.to_pyarrow().to_pylist()
+        if not page:
+            return
+        for row in page:
             content = {name: json.loads(value) if name in JSON_COLUMNS else value for name, value in row.items()}
             yield Record("lake", row["event_id"], content)
+        after = page[-1]["event_id"]
 
 
 def _active_days(lake: Lake, user_id: str, after: str) -> Iterator[Record]:
-    from ingestion_pipeline.domains.events.activity import ACTIVE_USERS
-
     active = lake.read(ACTIVE_USERS, ALL_TIME)
-    rows = active.filter(active.user_id == user_id).order_by("day")
-    for batch in rows.to_pyarrow_batches(chunk_size=ROWS_PER_FETCH):
-        yield from (Record("active_days", str(row["day"]), row) for row in batch.to_pylist() if str(row["day"]) > after)
+    rows = active.filter(active.user_id == user_id).order_by("day").to_pyarrow().to_pylist()
+    yield from (Record("active_days", str(row["day"]), row) for row in rows if str(row["day"]) > after)

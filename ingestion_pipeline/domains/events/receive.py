@@ -5,6 +5,7 @@ others go on. The client's address arrives here and only its hash leaves.
 """
 
 import ipaddress
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ import msgspec
 from ingestion_pipeline.core.windows import midnight
 from ingestion_pipeline.domains.events.contracts import Event
 from ingestion_pipeline.domains.events.schemas import EventSchema, Registry
+from ingestion_pipeline.intake.bodies import is_deeper
 from ingestion_pipeline.storage.event_log import Entry, key_hash
 from ingestion_pipeline.storage.rejects import Reject
 
@@ -26,7 +28,10 @@ MAX_FUTURE = timedelta(days=1)
 VIEW_WINDOW = timedelta(minutes=10)
 MAX_USER_AGENT_LENGTH = 512
 CACHED_ADDRESSES = 4_096
+MAX_DIGITS = 300
+MAX_DEPTH = 32
 
+_MAY_BE_ADDRESS = re.compile(r"[0-9A-Fa-f]*[.:][0-9A-Fa-f.:]+")
 _SPECIAL = re.compile(r"[\\\t\n\r]")
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 _MAY_HOLD_NUL = b"\\u0000"
@@ -53,6 +58,7 @@ class Reception:
     user_agent: str | None = None
     sent_at: datetime | None = None
     first_received_at: datetime | None = None
+    max_depth: int = MAX_DEPTH
     kept_hash: str | None = None
     kept_country: str | None = None
 
@@ -65,11 +71,13 @@ class Refusal:
 
 def received(raw: bytes, event_id: str, registry: Registry, reception: Reception) -> Entry | Refusal:
     """The row of one event, or why it is refused."""
+    if is_deeper(raw, reception.max_depth):
+        return Refusal("", f"the event nests deeper than {reception.max_depth} levels")
     try:
         event = _decode_event(raw)
     except msgspec.ValidationError as error:
         return _refusal_of(error)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return Refusal("", f"the event cannot be read: {error}")
     if _MAY_HOLD_NUL in raw and _holds_nul(event):
         return Refusal("", "the event holds the character NUL, which cannot be stored")
@@ -96,9 +104,12 @@ def reject_of(raw: bytes, refusal: Refusal, reception: Reception) -> Reject:
     """The refused event as it is kept for a replay, with what was known of its reception; the address only hashed."""
     event: Any = _readable(raw)
     address, user_agent = reception.address, reception.user_agent
-    if isinstance(event, dict) and isinstance(event.get("context"), dict):
-        address = str(event["context"].pop("ip", address))
-        user_agent = event["context"].get("userAgent", user_agent)
+    context = event.get("context") if isinstance(event, dict) else None
+    for holder in (event, context):
+        if isinstance(holder, dict) and "ip" in holder:
+            address = str(holder.pop("ip"))
+    if isinstance(context, dict):
+        user_agent = context.get("userAgent", user_agent)
     hashes = address_hashes(address, reception.received_at, reception.received_at, reception.address_keys)
     envelope = {
         "receivedAt": reception.received_at.isoformat(),
@@ -108,7 +119,7 @@ def reject_of(raw: bytes, refusal: Refusal, reception: Reception) -> Reject:
         "country": _country(address, reception),
         "userAgent": user_agent,
     }
-    identity = reception.caller.encode() + b"\0" + _encode(event)
+    identity = reception.caller.encode() + b"\0" + json.dumps(event, sort_keys=True).encode()
     return Reject(SOURCE, refusal.reason, {"event": event, "received": envelope}, identity)
 
 
@@ -127,7 +138,7 @@ def address_hashes(
     day = min(max(occurred_at.date(), days[0]), days[-1], received_at.date())
     before = occurred_at - VIEW_WINDOW
     hashed = _keyed(keys[day if day in keys else days[0]], normal)
-    if before.date() < occurred_at.date() and before.date() in keys:
+    if before.date() < day and before.date() in keys:
         return hashed, _keyed(keys[before.date()], normal)
     return hashed, None
 
@@ -243,10 +254,12 @@ def _holds_nul(event: Event) -> bool:
 
 
 def _readable(raw: bytes) -> Any:
+    """The event, as far as it can be read: more than is accepted. What cannot is kept as text without addresses."""
     try:
-        return msgspec.json.decode(raw)
-    except (msgspec.MsgspecError, RecursionError):
-        return {"unreadable": raw.decode("utf-8", "backslashreplace")}
+        return json.loads(raw, parse_int=lambda digits: int(digits) if len(digits) <= MAX_DIGITS else digits)
+    except (ValueError, RecursionError):
+        text = raw.decode("utf-8", "backslashreplace")
+        return {"unreadable": _MAY_BE_ADDRESS.sub(lambda it: "" if normal_address(it[0]) else it[0], text)}
 
 
 def _country(address: str | None, reception: Reception) -> str | None:

@@ -16,7 +16,7 @@ from psycopg.types.json import Jsonb
 from ingestion_pipeline.core.clock import utc_now
 from ingestion_pipeline.core.windows import Window
 from ingestion_pipeline.domains.events.sync import ALL_TIME, LOCK
-from ingestion_pipeline.domains.events.tables import EVENT_HISTORY
+from ingestion_pipeline.domains.events.tables import ACTIVE_USERS, EVENT_HISTORY
 from ingestion_pipeline.settings import Settings
 from ingestion_pipeline.storage.lake import Lake
 from ingestion_pipeline.storage.postgres import Postgres
@@ -132,8 +132,6 @@ def _compact(lake: Lake, today: date) -> int:
 
 def _forget_users(postgres: Postgres, lake: Lake, limits: Limits) -> int:
     """Takes those out of events/active_users of whom the history has nothing any more; returns how many rows."""
-    from ingestion_pipeline.domains.events.activity import ACTIVE_USERS
-
     with postgres.exclusive(ACTIVE_USERS.qualified_name):
         active, history = lake.read(ACTIVE_USERS, ALL_TIME), lake.read(EVENT_HISTORY, ALL_TIME)
         last_days = active.group_by("user_id").aggregate(last_day=active.day.max())

@@ -29,8 +29,11 @@ from ingestion_pipeline.intake.problems import FieldError, Problem, shown
 from ingestion_pipeline.intake.services import Services
 from ingestion_pipeline.storage.event_log import Append, Entry, EventLog
 
+MOST_VALUES_PER_EVENT = 500
+
 _BATCH = msgspec.json.Decoder(Batch)
 _OBJECT = msgspec.json.Decoder(msgspec.Raw)
+_MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ADDRESS_KEYS = "select day, key from events.address_keys"
 
 
@@ -62,6 +65,7 @@ class Emitter:
             "method": "POST",
             "access": ("events:write",),
             "limit": "events",
+            "judges_parts": True,
             "responses": openapi.EMIT_RESPONSES,
         }
         return [
@@ -94,11 +98,13 @@ class Emitter:
 
     async def ingest(self, call: Call) -> Answer:
         """POST /ingest/events."""
+        if call.body.count(b",") > self._settings.events_max_batch * MOST_VALUES_PER_EVENT:
+            raise Problem(413, f"the body holds more than {MOST_VALUES_PER_EVENT} values for each event it may hold")
         return await self._take(call, decode(call.body, _BATCH))
 
     async def emit(self, call: Call) -> Answer:
         """POST /api/events: a body without `events` is one event, and a refusal of that one is a problem."""
-        if b'"events"' in call.body and "events" in msgspec.json.decode(call.body, type=dict[str, msgspec.Raw]):
+        if b'"events"' in call.body and "events" in decode(call.body, _MEMBERS):
             return await self.ingest(call)
         single = decode(call.body, _OBJECT)
         return await self._take(call, Batch([single]), is_single=True)
@@ -143,6 +149,7 @@ class Emitter:
             address=call.address,
             user_agent=agent.decode("latin-1")[:MAX_USER_AGENT_LENGTH] if agent else None,
             sent_at=batch.sent_at,
+            max_depth=self._settings.max_json_depth,
         )
 
     async def _prepare(self, raws: Sequence[bytes]) -> None:

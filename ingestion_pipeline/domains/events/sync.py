@@ -19,13 +19,13 @@ import pyarrow.compute as pc
 import structlog
 
 from ingestion_pipeline.core.clock import utc_now
-from ingestion_pipeline.core.errors import TransientError
+from ingestion_pipeline.core.errors import ConfigurationError, TransientError
 from ingestion_pipeline.core.windows import Window
-from ingestion_pipeline.domains.events.enrich import CountedViews, User, enriched, is_view
+from ingestion_pipeline.domains.events.enrich import CountedViews, User, enriched, is_view, pairs
 from ingestion_pipeline.domains.events.tables import EVENT_HISTORY
 from ingestion_pipeline.storage.event_reader import LAKE, Batch, chunks, next_batch
 from ingestion_pipeline.storage.lake import Lake, conformed
-from ingestion_pipeline.storage.postgres import Postgres, first_line
+from ingestion_pipeline.storage.postgres import Postgres, copy_rows, first_line
 
 WRITER = "events"
 LOCK = EVENT_HISTORY.qualified_name
@@ -38,7 +38,8 @@ ALL_TIME = Window.of_days(date(2000, 1, 1), date(2099, 12, 31))
 METRIC_LIFETIMES = {"hour": timedelta(hours=48), "day": timedelta(days=35)}
 
 _NAMED = ("event_id", "received_at")
-_VIEW = ("address_hash", "rule_id", "occurred_at")
+_PAIR = ["address_hash", "rule_id"]
+_HASHES = ("address_hash", "previous_address_hash")
 
 log = structlog.get_logger(__name__)
 
@@ -48,9 +49,9 @@ class Outcome:
     """What came of a batch: rows a day in the lake, and what is recorded beside them."""
 
     days: Counter[date] = field(default_factory=Counter)
-    uncounted: list[tuple[str, datetime, str]] = field(default_factory=list)
+    uncounted: list[pa.Table] = field(default_factory=list)
     held: list[tuple[str, datetime, str]] = field(default_factory=list)
-    counted_views: list[tuple[str, str, datetime]] = field(default_factory=list)
+    counted_views: list[pa.Table] = field(default_factory=list)
     counts: Counter[tuple[str, str, datetime]] = field(default_factory=Counter)
     bytes: int = 0
     first_event_at: datetime | None = None
@@ -124,6 +125,7 @@ def _parts(postgres: Postgres, batch: Batch, users_table: str | None, outcome: O
         _add_known_views(postgres, views, rows)
         part = _enriched_or_held(postgres, rows, views, users_table, outcome, batch.batch_number)
         _note(outcome, part)
+        _note_views(outcome, rows, part)
         yield part
 
 
@@ -134,6 +136,7 @@ def _recover(postgres: Postgres, lake: Lake, batch: Batch, outcome: Outcome) -> 
     _note(outcome, part)
     present = pc.unique(part["event_id"])
     for rows in chunks(postgres, batch):
+        _note_views(outcome, rows, part)
         missing = rows.filter(pc.invert(pc.is_in(rows["event_id"], value_set=present)))
         for event_id, received_at in zip(*(missing[name].to_pylist() for name in _NAMED), strict=True):
             outcome.held.append((event_id, received_at, "held back by a sync that was killed"))
@@ -155,7 +158,7 @@ def _enriched_or_held(
 
     try:
         return attempt(rows)
-    except TransientError:
+    except (TransientError, ConfigurationError):
         raise
     except Exception as error:  # noqa: BLE001 - whatever it is, it must not keep the other events back
         if rows.num_rows == 1:
@@ -171,7 +174,11 @@ def _enriched_or_held(
 
 
 def find_users(postgres: Postgres, table: str | None, user_ids: pa.ChunkedArray) -> dict[str, User]:
-    """The users of `user_ids` in EVENTS_USERS_TABLE, by id; none where there is no such table."""
+    """The users of `user_ids` in EVENTS_USERS_TABLE, by id; none where there is no such table.
+
+    Raises:
+        ConfigurationError: it has no id, or may not be read. Role and created_at may be missing.
+    """
     wanted = pc.drop_null(user_ids).unique().to_pylist()
     if table is None or not wanted:
         return {}
@@ -179,33 +186,45 @@ def find_users(postgres: Postgres, table: str | None, user_ids: pa.ChunkedArray)
         row = connection.execute("select to_regclass(%s) is not null", [table]).fetchone()
         if not row or not row[0]:
             return {}
-        found = connection.execute(
-            f"select id::text, role::text, created_at::timestamptz from {table} where id::text = any(%s)", [wanted]
-        )
-        return {user_id: User(role, created_at) for user_id, role, created_at in found}
+        try:
+            found = connection.execute(
+                "select users.id::text, to_jsonb(users) ->> 'role', (to_jsonb(users) ->> 'created_at')::timestamptz "
+                f"from {table} as users where users.id::text = any(%s)",
+                [wanted],
+            ).fetchall()
+        except psycopg.ProgrammingError as error:
+            expected = f"a table of users that can be read, with a column id ({first_line(error)})"
+            raise ConfigurationError("EVENTS_USERS_TABLE", table, expected) from error
+    return {user_id: User(role, created_at) for user_id, role, created_at in found}
 
 
 def _add_known_views(postgres: Postgres, views: CountedViews, rows: pa.Table) -> None:
     """The views counted before that are near one of `rows`."""
-    near = rows.select([*_VIEW, "previous_address_hash"]).filter(is_view(rows))
+    near = rows.filter(is_view(rows))
     if not near.num_rows:
         return
-    pairs = {
-        pair
-        for hashes in (near["address_hash"].to_pylist(), near["previous_address_hash"].to_pylist())
-        for pair in zip(hashes, near["rule_id"].to_pylist(), strict=True)
-        if pair[0] is not None and pair not in views.times
-    }
+    found = pa.concat_tables(
+        near.filter(pc.is_valid(near[name])).select([name, "rule_id"]).rename_columns(_PAIR) for name in _HASHES
+    )
     bounds = pc.min_max(near["occurred_at"]).as_py()
-    with postgres.transaction() as connection:
-        known = connection.execute(
-            "select views.address_hash, views.rule_id, views.counted_at from events.counted_views as views "
-            "inner join unnest(%s::text[], %s::text[]) as near (address_hash, rule_id) using (address_hash, rule_id) "
+    with postgres.transaction() as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "create temporary table near on commit drop as "
+            "select address_hash, rule_id from events.counted_views limit 0"
+        )
+        copy_rows(cursor, "near", found.group_by(_PAIR).aggregate([]))
+        cursor.execute(
+            "select views.address_hash, views.rule_id, (extract(epoch from views.counted_at) * 1000000)::bigint "
+            "from events.counted_views as views inner join near using (address_hash, rule_id) "
             "where views.counted_at > %s::timestamptz - interval '10 minutes' "
             "and views.counted_at < %s::timestamptz + interval '10 minutes'",
-            [[pair[0] for pair in pairs], [pair[1] for pair in pairs], bounds["min"], bounds["max"]],
-        ).fetchall()
-    views.add_known(known)
+            [bounds["min"], bounds["max"]],
+        )
+        known = cursor.fetchall()
+    if known:
+        hashes, rules, instants = zip(*known, strict=True)
+        table = pa.table({"address_hash": hashes, "rule_id": rules})
+        views.add_known(pairs(table, "address_hash").to_pylist(), instants)
 
 
 def _note(outcome: Outcome, part: pa.Table) -> None:
@@ -215,10 +234,9 @@ def _note(outcome: Outcome, part: pa.Table) -> None:
     outcome.bytes += part.nbytes
     outcome.days.update({item["values"]: item["counts"] for item in pc.value_counts(part["day"]).to_pylist()})
     uncounted = part.filter(pc.invert(part["is_counted"])).select(["event_id", "received_at", "uncounted_reason"])
-    outcome.uncounted.extend(zip(*(column.to_pylist() for column in uncounted.columns), strict=True))
+    if uncounted.num_rows:
+        outcome.uncounted.append(uncounted)
     counted = part.filter(part["is_counted"])
-    views = counted.filter(is_view(counted)).select(_VIEW)
-    outcome.counted_views.extend(zip(*(column.to_pylist() for column in views.columns), strict=True))
     hours = pa.table(
         {
             "event_type": counted["event_type"],
@@ -234,6 +252,19 @@ def _note(outcome: Outcome, part: pa.Table) -> None:
     outcome.first_event_at = min(filter(None, (outcome.first_event_at, occurred["min"])))
     outcome.last_event_at = max(filter(None, (outcome.last_event_at, occurred["max"])))
     outcome.oldest_received_at = min(filter(None, (outcome.oldest_received_at, received)))
+
+
+def _note_views(outcome: Outcome, rows: pa.Table, part: pa.Table) -> None:
+    """The views of `rows` that count in `part`: just after midnight also under the hash of the day before.
+
+    A view of before midnight that arrives later finds them so.
+    """
+    counted = part.filter(part["is_counted"])["event_id"].combine_chunks()
+    views = rows.filter(pc.and_(is_view(rows), pc.is_in(rows["event_id"], value_set=counted)))
+    for name in _HASHES:
+        known = views.filter(pc.is_valid(views[name])).select([name, "rule_id", "occurred_at"])
+        if known.num_rows:
+            outcome.counted_views.append(known.rename_columns([*_PAIR, "counted_at"]))
 
 
 def _commit(postgres: Postgres, batch: Batch, outcome: Outcome, *, milliseconds: int) -> None:
@@ -275,16 +306,14 @@ def _release(cursor: psycopg.Cursor[Any], event_ids: Sequence[str]) -> None:
         )
 
 
-def _flag_uncounted(cursor: psycopg.Cursor[Any], uncounted: Sequence[tuple[str, datetime, str]]) -> None:
+def _flag_uncounted(cursor: psycopg.Cursor[Any], uncounted: Sequence[pa.Table]) -> None:
     if not uncounted:
         return
     cursor.execute(
         "create temporary table uncounted on commit drop as "
         "select event_id, received_at, uncounted_reason from events.event_states limit 0"
     )
-    with cursor.copy("copy uncounted (event_id, received_at, uncounted_reason) from stdin") as copy:
-        for row in uncounted:
-            copy.write_row(row)
+    copy_rows(cursor, "uncounted", pa.concat_tables(uncounted))
     cursor.execute(
         "insert into events.event_states (event_id, received_at, uncounted_reason) "
         "select event_id, received_at, uncounted_reason from uncounted "
@@ -314,11 +343,9 @@ def _hold(cursor: psycopg.Cursor[Any], held: Sequence[tuple[str, datetime, str]]
         )
 
 
-def _keep_views(cursor: psycopg.Cursor[Any], views: Sequence[tuple[str, str, datetime]]) -> None:
+def _keep_views(cursor: psycopg.Cursor[Any], views: Sequence[pa.Table]) -> None:
     if views:
-        with cursor.copy("copy events.counted_views (address_hash, rule_id, counted_at) from stdin") as copy:
-            for row in views:
-                copy.write_row(row)
+        copy_rows(cursor, "events.counted_views", pa.concat_tables(views))
 
 
 def _metric_rows(

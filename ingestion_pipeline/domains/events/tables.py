@@ -84,6 +84,21 @@ EVENT_AGGREGATIONS_WEEKLY = _aggregations("event_aggregations_weekly", "weekly",
 
 _DERIVED = Freshness(warn_after=timedelta(hours=3), fail_after=timedelta(hours=26))
 
+ACTIVE_USERS = Table(
+    domain="events",
+    name="active_users",
+    store="lake",
+    key=("user_id", "day"),
+    partitioning="daily",
+    partition_column="day",
+    freshness=_DERIVED,
+    columns=(
+        Column("user_id", "text", "Who had a counted event on the day"),
+        Column("is_new", "boolean", "It was the first day with one"),
+        Column("day", "date", "UTC day: the partition"),
+    ),
+)
+
 DAILY_ACTIVE_USERS = Table(
     domain="events",
     name="daily_active_users",
@@ -144,6 +159,7 @@ TABLES = (
     EVENT_AGGREGATIONS_HOURLY,
     EVENT_AGGREGATIONS_DAILY,
     EVENT_AGGREGATIONS_WEEKLY,
+    ACTIVE_USERS,
     DAILY_ACTIVE_USERS,
     FUNNELS,
     RETENTION_COHORTS,

@@ -121,8 +121,10 @@ class BigQuery:
         )
 
     def close(self) -> None:
-        self._client.close()
-        self._writer.transport.close()
+        if "_client" in vars(self):  # else it was never opened
+            self._client.close()
+        if "_writer" in vars(self):
+            self._writer.transport.close()
 
     @cached_property
     def _client(self) -> Any:

@@ -74,7 +74,8 @@ class S3Stage:
                     self._s3.delete_objects(Bucket=self.bucket, Delete={"Objects": keys, "Quiet": True})
 
     def close(self) -> None:
-        self._s3.close()
+        if "_s3" in vars(self):  # else it was never opened
+            self._s3.close()
 
     @cached_property
     def _s3(self) -> Any:

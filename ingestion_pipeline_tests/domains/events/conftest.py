@@ -1,13 +1,39 @@
 """A hot log that a test sends events to."""
 
+import itertools
 from collections.abc import Iterator
 
+import psycopg
 import pytest
 
-from ingestion_pipeline_tests.hot_log import HotLog, opened
+from ingestion_pipeline.storage.embedded import EmbeddedServer
+from ingestion_pipeline_tests.conftest import TEMPLATE
+from ingestion_pipeline_tests.hot_log import HotLog, opened, rows
+
+_numbers = itertools.count()
 
 
 @pytest.fixture
 def hot_log(database_url: str) -> Iterator[HotLog]:
+    """In a database of the test's own."""
     with opened(database_url) as log:
         yield HotLog(database_url, log)
+
+
+@pytest.fixture(scope="module")
+def _module_log(server: EmbeddedServer) -> Iterator[HotLog]:
+    name = f"module_log_{next(_numbers)}"
+    with psycopg.connect(server.url(database="postgres"), autocommit=True) as connection:
+        connection.execute(f"create database {name} template {TEMPLATE}".encode())
+    with opened(server.url(database=name)) as log:
+        yield HotLog(server.url(database=name), log)
+    with psycopg.connect(server.url(database="postgres"), autocommit=True) as connection:
+        connection.execute(f"drop database {name} with (force)".encode())
+
+
+@pytest.fixture
+def shared_log(_module_log: HotLog) -> HotLog:
+    """In a database that the tests of a module share, emptied for each: for tests that leave the schema alone."""
+    for table in ("events.event_log", "events.event_keys", "events.intake_counts", "operations.rejects"):
+        rows(_module_log.url, f"delete from {table}")
+    return _module_log

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from ingestion_pipeline.core.funnels import Funnel
 from ingestion_pipeline.domains.events import activity
-from ingestion_pipeline.domains.events.activity import ACTIVE_USERS
-from ingestion_pipeline.domains.events.tables import DAILY_ACTIVE_USERS, FUNNELS, RETENTION_COHORTS
+from ingestion_pipeline.domains.events.tables import ACTIVE_USERS, DAILY_ACTIVE_USERS, FUNNELS, RETENTION_COHORTS
 from ingestion_pipeline.storage.lake import arrow_schema, conformed
 from ingestion_pipeline_tests.domains.events.factories import MONDAY, make_event, make_events
 

@@ -13,10 +13,10 @@ import pytest
 
 from ingestion_pipeline.core.tables import Table
 from ingestion_pipeline.core.windows import Window
-from ingestion_pipeline.domains.events.activity import ACTIVE_USERS
 from ingestion_pipeline.domains.events.derived_assets import ASSETS
 from ingestion_pipeline.domains.events.derived_checks import CHECKS
 from ingestion_pipeline.domains.events.tables import (
+    ACTIVE_USERS,
     DAILY_ACTIVE_USERS,
     EVENT_AGGREGATIONS_DAILY,
     EVENT_AGGREGATIONS_HOURLY,
