@@ -207,7 +207,8 @@ def rejects(limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many
         out.print("no rejects")
     for row in rows:
         out.print(
-            f"{row['last_seen_at']:%Y-%m-%d %H:%M:%S}  {row['source']}  {row['reason']}  {json.dumps(row['payload'])}",
+            f"{row['reject_id']}  {row['last_seen_at']:%Y-%m-%d %H:%M:%S}  {row['source']}  {row['reason']}  "
+            f"{json.dumps(row['payload'])}",
             markup=False,
         )
 

@@ -21,6 +21,7 @@ from ingestion_pipeline.storage.rejects import Reject
 NOON = datetime(2025, 3, 3, 12, tzinfo=UTC)
 """A Monday in the past: no partition is there for it, so that no test depends on today."""
 
+DAY = NOON.date()
 KEYS = {NOON.date() + timedelta(days=days): bytes([days + 40]) * 32 for days in range(-1, 2)}
 ADDRESS = "203.0.113.9"
 
@@ -62,7 +63,7 @@ def make_entry(*, at: datetime = NOON, key: str | None = None, **over: str) -> E
     )
 
 
-def store(log: EventLog, *requests: Sequence[Entry], day: date = NOON.date(), rejects: Sequence[Reject] = ()) -> None:
+def store(log: EventLog, *requests: Sequence[Entry], day: date = DAY, rejects: Sequence[Reject] = ()) -> None:
     """Appends every request at once and waits for all; the entries then say what became of them."""
 
     async def all_of_them() -> None:

@@ -49,7 +49,7 @@ def domain_tables() -> dict[str, tuple[str, Table]]:
     return {
         value.path: (name, value)
         for domain in DOMAINS
-        for module in [*modules(domain, "tables"), *modules(domain, "activity")]
+        for module in modules(domain, "tables")
         for name, value in vars(module).items()
         if isinstance(value, Table)
     }

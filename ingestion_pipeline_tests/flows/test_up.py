@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from typing import Any
 
 import httpx
 import psutil
+import pytest
 
 from ingestion_pipeline.orchestration.partitions import range_tags
 from ingestion_pipeline.orchestration.processes import MARKER
@@ -62,6 +64,7 @@ class Up:
     home: Path
     process: subprocess.Popen[bytes]
     port: int
+    intake_port: int
     said: Path
     parts: dict[str, int] = field(default_factory=dict)
 
@@ -119,11 +122,12 @@ class Up:
 @contextmanager
 def up(home: Path, **over: str) -> Iterator[Up]:
     """A stack that has said that it is ready; killed at the end, if it has not been stopped by then."""
-    port, said = free_port(), home / "said.txt"
+    port, intake_port, said = free_port(), free_port(), home / "said.txt"
     home.mkdir(exist_ok=True)
     given = environment(
         home,
         WEBSERVER_PORT=str(port),
+        PORT=str(intake_port),
         CODE_LOCATION_PORT=str(free_port()),
         FRESHNESS_DAEMON_INTERVAL_SECONDS="2",
         INGESTION_FIRST_DAY=str(DAYS[0] - timedelta(days=300)),
@@ -133,7 +137,7 @@ def up(home: Path, **over: str) -> Iterator[Up]:
         process = subprocess.Popen(
             [*COMMAND, "up"], env=given, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
         )
-    stack = Up(home, process, port, said)
+    stack = Up(home, process, port, intake_port, said)
     try:
         eventually(lambda: "Ctrl-C stops everything." in stack.text() or process.poll() is not None, explain=stack.text)
         assert process.poll() is None, stack.text()
@@ -151,28 +155,39 @@ def kill_everything(stack: Up) -> None:
     eventually(lambda: not stack.processes() and not stack.postgres())
 
 
-def test_a_stack_is_used_hurt_and_stopped(tmp_path: Path) -> None:
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """Not below pytest's own folder: another session that begins closes that to PostgreSQL's user."""
+    with tempfile.TemporaryDirectory(prefix="up-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder) / "a home"
+
+
+def test_a_stack_is_used_hurt_and_stopped(home: Path) -> None:
     """Green from the first minute; a part or a run that is killed comes back; SIGTERM leaves nothing."""
-    with up(tmp_path / "a home") as stack:
+    with up(home) as stack:
         says_where_it_is(stack)
+        takes_events(stack, "accepted")
         loads_the_code(stack)
         backfill = launches_a_backfill_of_every_asset(stack)
         runs_schedules_sensors_and_daemons(stack)
         a_killed_code_location_comes_back(stack)
+        a_killed_intake_comes_back(stack)
         a_killed_run_fails_and_is_tried_again(stack)
         the_backfill_has_built_every_partition(stack, backfill)
         assets_become_fresh(stack)
         ends_at_sigterm(stack)
 
 
-def test_a_stack_is_found_again_after_a_kill_of_everything(tmp_path: Path) -> None:
+def test_a_stack_is_found_again_after_a_kill_of_everything(home: Path) -> None:
     """No stale lock, no orphan, no lost database: it starts, and what was built is still there."""
-    with up(tmp_path / "a home") as stack:
+    with up(home) as stack:
         loads_the_code(stack)
         run = stack.launch("market_snapshots_job")
         assert "SUCCESS" == stack.ends(run)
+        takes_events(stack, "accepted")
         kill_everything(stack)
-    with up(tmp_path / "a home") as stack:
+    with up(home) as stack:
+        takes_events(stack, "duplicate")
         loads_the_code(stack)
         assert "SUCCESS" == stack.status(run)
         assert "SUCCESS" == stack.ends(stack.launch("market_snapshots_job"))
@@ -181,9 +196,22 @@ def test_a_stack_is_found_again_after_a_kill_of_everything(tmp_path: Path) -> No
 
 def says_where_it_is(stack: Up) -> None:
     assert f"Dagster UI   http://127.0.0.1:{stack.port}" in stack.text()
+    assert f"HTTP intake  http://127.0.0.1:{stack.intake_port}" in stack.text()
     assert str(stack.home / "stack" / "logs") in stack.text()
     page = httpx.get(f"http://127.0.0.1:{stack.port}/", timeout=30)
     assert (200, True) == (page.status_code, "dagster" in page.text.lower())
+
+
+def takes_events(stack: Up, status: str) -> None:
+    """With the token that the stack has made for itself; the same event each time."""
+    address = f"http://127.0.0.1:{stack.intake_port}"
+    assert 200 == httpx.get(f"{address}/health").status_code
+    secrets = dict(line.split("=", 1) for line in (stack.home / "secrets.env").read_text().splitlines() if "=" in line)
+    event = {"type": "COPY", "ruleId": "r1", "idempotencyKey": "from a test"}
+    token = {"x-app-token": secrets["INGEST_APP_TOKEN"]}
+    answer = httpx.post(f"{address}/ingest/events", json={"events": [event]}, headers=token)
+    assert 202 == answer.status_code, answer.text
+    assert [status] == [it["status"] for it in answer.json()["results"]]
 
 
 def launches_a_backfill_of_every_asset(stack: Up) -> str:
@@ -211,9 +239,10 @@ def runs_schedules_sensors_and_daemons(stack: Up) -> None:
     found = stack.ask(AUTOMATION, s=SELECTOR)
     schedules = {it["name"]: it["scheduleState"]["status"] for it in found["schedulesOrError"]["results"]}
     sensors = {it["name"]: it["sensorState"]["status"] for it in found["sensorsOrError"]["results"]}
-    assert (4, {"RUNNING"}) == (len(schedules), set(schedules.values()))
+    assert {"RUNNING"} == set(schedules.values())
+    assert {"market_hourly_schedule", "events_hourly_schedule"} <= set(schedules)
     assert {"RUNNING"} == set(sensors.values())
-    assert "market_derived_sensor" in sensors
+    assert {"market_derived_sensor", "events_sync_sensor", "events_derived_sensor"} <= set(sensors)
 
     def daemons() -> list[dict[str, Any]]:
         return list(stack.ask(DAEMONS)["instance"]["daemonHealth"]["allDaemonStatuses"])
@@ -231,6 +260,24 @@ def a_killed_code_location_comes_back(stack: Up) -> None:
     eventually(lambda: [it for it in stack.processes("api", "grpc") if it.pid != location.pid])
     run = eventually(lambda: launched(stack, "market_snapshots_job"))
     assert "SUCCESS" == stack.ends(run)
+
+
+def a_killed_intake_comes_back(stack: Up) -> None:
+    """Killed alone, its worker goes with it; what it acknowledged is known to the new one."""
+    before = stack.processes("ingestion_pipeline", "intake")
+    (server,) = [it for it in before if it.ppid() not in {other.pid for other in before}]
+    server.kill()
+    eventually(lambda: "intake ended and is started again" in stack.text(), explain=stack.text)
+    eventually(lambda: not set(before) & set(stack.processes("ingestion_pipeline", "intake")))
+
+    def is_up() -> bool:
+        try:
+            return httpx.get(f"http://127.0.0.1:{stack.intake_port}/health").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    eventually(is_up, explain=stack.text)
+    takes_events(stack, "duplicate")
 
 
 def launched(stack: Up, job: str) -> str | None:

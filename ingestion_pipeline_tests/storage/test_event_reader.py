@@ -34,7 +34,9 @@ def ids_of(postgres: Postgres, batch: Batch, **options: Any) -> list[str]:
 
 
 def commit(url: str, batch: Batch) -> None:
-    statement = "update events.warehouse_sync_status set status = 'committed', committed_at = now() where batch_number = %s"
+    statement = (
+        "update events.warehouse_sync_status set status = 'committed', committed_at = now() where batch_number = %s"
+    )
     rows(url, statement, batch.batch_number)
 
 
@@ -220,7 +222,9 @@ def test_a_restored_database_is_noticed(postgres: Postgres, log: EventLog, datab
             question(postgres)
 
 
-def test_the_lag_is_the_age_of_the_oldest_event_that_waits(postgres: Postgres, log: EventLog, database_url: str) -> None:
+def test_the_lag_is_the_age_of_the_oldest_event_that_waits(
+    postgres: Postgres, log: EventLog, database_url: str
+) -> None:
     store(log, [make_entry(at=NOON + timedelta(seconds=30))])
     store(log, [make_entry(at=NOON)])
     now = NOON + timedelta(seconds=90)

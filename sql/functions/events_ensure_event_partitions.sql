@@ -1,12 +1,14 @@
 -- Makes the daily partitions of events.event_log from yesterday to `days_ahead` days from today. Rows that arrived before
 -- their partition was there lie in the default partition and move. Called by a schedule, by the intake when it starts and
--- by the migration; returns how many partitions it made.
+-- by the migration; returns how many partitions it made. A transaction that writes to the default partition is not waited
+-- for long, because everybody else would wait too: it fails then, and the next call makes up for it.
 create or replace function events.ensure_event_partitions(days_ahead integer default 7)
 returns integer
 language plpgsql
 security definer
 set search_path = pg_catalog
 set timezone = 'UTC'
+set lock_timeout = '2s'
 as $$
 declare
     first_day date := (now() - interval '1 day')::date;

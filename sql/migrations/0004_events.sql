@@ -81,7 +81,7 @@ create table events.event_schemas (
     event_category text not null
     check (event_category in ('transaction', 'interaction', 'user_activity', 'content')),
     retention_class text not null,
-    required_fields text [] not null default '{}',
+    required_fields text[] not null default '{}',
     json_schema jsonb not null default '{"type": "object"}',
     description text not null default '',
     is_active boolean not null default true,
@@ -145,14 +145,14 @@ create table events.warehouse_sync_status (
     status text not null check (status in ('planned', 'written', 'committed')),
     first_transaction_id xid8,
     next_transaction_id xid8,
-    retried_event_ids uuid [] not null default '{}',
+    retried_event_ids uuid[] not null default '{}',
     events_synced bigint not null default 0 check (events_synced >= 0),
     bytes_synced bigint not null default 0 check (bytes_synced >= 0),
     sync_duration_ms bigint not null default 0 check (sync_duration_ms >= 0),
     lag_seconds double precision,
     first_event_at timestamptz,
     last_event_at timestamptz,
-    days date [] not null default '{}',
+    days date[] not null default '{}',
     target text not null default '',
     attempt_count integer not null default 0 check (attempt_count >= 0),
     error_message text,
@@ -204,17 +204,44 @@ create table events.event_aggregations_weekly (like events.event_aggregations_ho
 create view events.event_aggregations with (security_invoker = true) as
 select
     'hourly' as aggregation_period,
-    hourly.*
+    hourly.bucket_start,
+    hourly.event_type,
+    hourly.event_category,
+    hourly.event_count,
+    hourly.uncounted_count,
+    hourly.unique_users,
+    hourly.unique_sessions,
+    hourly.first_event_at,
+    hourly.last_event_at,
+    hourly.properties
 from events.event_aggregations_hourly as hourly
 union all
 select
     'daily' as aggregation_period,
-    daily.*
+    daily.bucket_start,
+    daily.event_type,
+    daily.event_category,
+    daily.event_count,
+    daily.uncounted_count,
+    daily.unique_users,
+    daily.unique_sessions,
+    daily.first_event_at,
+    daily.last_event_at,
+    daily.properties
 from events.event_aggregations_daily as daily
 union all
 select
     'weekly' as aggregation_period,
-    weekly.*
+    weekly.bucket_start,
+    weekly.event_type,
+    weekly.event_category,
+    weekly.event_count,
+    weekly.uncounted_count,
+    weekly.unique_users,
+    weekly.unique_sessions,
+    weekly.first_event_at,
+    weekly.last_event_at,
+    weekly.properties
 from events.event_aggregations_weekly as weekly;
 
 create table events.daily_active_users (
@@ -263,7 +290,7 @@ select
     log.rule_id,
     log.event_data,
     log.metadata,
-    log.occurred_at as "timestamp",
+    log.occurred_at as timestamp,
     log.received_at as created_at,
     log.idempotency_key,
     log.caller,

@@ -5,12 +5,9 @@ The intake has no hand in the lake's files: an erasure is recorded and done in P
 """
 
 import asyncio
-import base64
-from collections.abc import Callable
 from contextlib import closing
-from datetime import UTC, datetime
 from itertools import islice
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
@@ -21,21 +18,19 @@ from ingestion_pipeline.domains.events import admin_openapi as openapi
 from ingestion_pipeline.domains.events.contracts import Identifier, Instant
 from ingestion_pipeline.domains.events.export import Record, export
 from ingestion_pipeline.domains.events.replay import Selection, replay, retry_failed
-from ingestion_pipeline.intake.bodies import decode, field_error
+from ingestion_pipeline.intake.bodies import decode
 from ingestion_pipeline.intake.endpoints import Answer, Call, Endpoint, json_answer
-from ingestion_pipeline.intake.problems import FieldError, Problem
+from ingestion_pipeline.intake.parameters import NO_CURSOR, cursor_of, position_of, query_of, refused, require_storable
+from ingestion_pipeline.intake.problems import Problem
 from ingestion_pipeline.intake.services import Services
 from ingestion_pipeline.storage.lake import Lake
 from ingestion_pipeline.storage.postgres import Postgres
 
 ACCESS = ("events:admin",)
 
-T = TypeVar("T")
 Limit = Annotated[int, msgspec.Meta(ge=1, le=openapi.MAX_PAGE)]
 Words = Annotated[str, msgspec.Meta(min_length=1)]
 RejectId = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
-_NO_CURSOR = FieldError("cursor", "the nextCursor of an earlier page")
-_FIRST, _LAST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 
 _ERASURE = """
 select
@@ -193,44 +188,44 @@ class Administration:
 
     async def export(self, call: Call) -> Answer:
         """GET /api/events/export."""
-        query = _query(call, ExportQuery)
-        after = None if query.cursor is None else _position(query.cursor, Place)
+        query = query_of(call, ExportQuery, max_page=openapi.MAX_PAGE)
+        after = None if query.cursor is None else position_of(query.cursor, Place)
         try:
             found = await asyncio.to_thread(self._records, call, query, after)
         except psycopg.DataError:
-            raise _refused(_NO_CURSOR) from None
+            raise refused(NO_CURSOR) from None
         page = [{"part": record.part, "content": record.content} for record in found[: query.limit]]
         last = found[query.limit - 1] if len(found) > query.limit else None
         return json_answer(
             200,
-            {"records": page, "nextCursor": _cursor(Place(last.part, last.position)) if last else None},  # type: ignore[arg-type]
+            {"records": page, "nextCursor": cursor_of(Place(last.part, last.position)) if last else None},  # type: ignore[arg-type]
         )
 
     async def rejects(self, call: Call) -> Answer:
         """GET /api/events/rejects."""
-        query = _query(call, RejectsQuery)
-        parameters = {
+        query = query_of(call, RejectsQuery, max_page=openapi.MAX_PAGE)
+        chosen = {
             "replayed": query.replayed == "true",
-            "before_id": None if query.cursor is None else _position(query.cursor, RejectId),
+            "before_id": None if query.cursor is None else position_of(query.cursor, RejectId),
             "event_type": query.type,
             "reason": query.reason,
             "first": query.from_,
             "before": query.to,
             "rows": query.limit + 1,
         }
-        rows = await self._rows(_REJECTS, parameters)
+        rows = await self._rows(_REJECTS, chosen)
         page = rows[: query.limit]
         for row in page:
             row["event"] = msgspec.Raw((row["event"] or "null").encode())
             row["received"] = msgspec.Raw((row["received"] or "null").encode())
-        cursor = _cursor(page[-1]["id"]) if len(rows) > query.limit else None
-        return json_answer(200, {"rejects": page, "nextCursor": cursor})
+        following = cursor_of(page[-1]["id"]) if len(rows) > query.limit else None
+        return json_answer(200, {"rejects": page, "nextCursor": following})
 
     async def replay(self, call: Call) -> Answer:
         """POST /api/events/rejects/replay."""
         body = decode(call.body, _REPLAY_BODY)
         for name, instant in (("from", body.from_), ("to", body.to)):
-            _require_storable(name, instant)
+            require_storable(name, instant)
         selection = Selection(
             reject_id=body.id, first=body.from_, before=body.to, event_type=body.type, reason=body.reason
         )
@@ -273,45 +268,3 @@ class Administration:
         async with self._services.pool.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
             await cursor.execute(statement.encode(), parameters)
             return await cursor.fetchall()
-
-
-def _query(call: Call, kind: type[T]) -> T:
-    """The parameters of `call`; the problem names the one that is wrong."""
-    given: dict[str, object] = dict(call.query)
-    limit = call.query.get("limit", "")
-    if limit.isascii() and limit.isdigit() and len(limit) <= len(str(openapi.MAX_PAGE)):
-        given["limit"] = int(limit)
-    try:
-        query = msgspec.convert(given, kind)
-    except msgspec.ValidationError as error:
-        raise _refused(field_error(str(error))) from None
-    for name in ("from_", "to"):
-        _require_storable(name.removesuffix("_"), getattr(query, name, None))
-    return query
-
-
-def _require_storable(name: str, instant: datetime | None) -> None:
-    if instant is not None and not _FIRST <= instant <= _LAST:
-        raise _refused(FieldError(name, "an instant of the years 2000 to 2099", instant.isoformat()))
-
-
-def _refused(error: FieldError) -> Problem:
-    seen = "" if error.seen is None else f" is {error.seen}"
-    return Problem(422, f"{error.field}{seen}: expected {error.expected}", errors=[error])
-
-
-def _cursor(position: object) -> str:
-    return base64.urlsafe_b64encode(msgspec.json.encode(position)).decode().rstrip("=")
-
-
-def _position(cursor: str, kind: Callable[..., T] | Any) -> T:
-    """What `_cursor` was given.
-
-    Raises:
-        Problem: 422, it is none of ours.
-    """
-    try:
-        found: T = msgspec.json.decode(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)), type=kind)
-    except (ValueError, msgspec.MsgspecError):
-        raise _refused(_NO_CURSOR) from None
-    return found

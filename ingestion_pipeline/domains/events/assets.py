@@ -4,6 +4,8 @@ from datetime import date
 
 import dagster as dg
 
+from ingestion_pipeline.core.windows import Window
+from ingestion_pipeline.domains.events.erasure import changed_days, settle_changed_days
 from ingestion_pipeline.domains.events.sync import sync
 from ingestion_pipeline.domains.events.tables import EVENT_HISTORY
 from ingestion_pipeline.orchestration.metadata import materialized
@@ -24,15 +26,16 @@ def event_history(
     """One row per accepted event, enriched with device, country and user, by the UTC day on which it happened.
 
     Key: event_id. Source: the hot log, events.event_log; every run brings over whatever is committed there, each event
-    once, whatever partition it is started for. A late event is added to its own day, which counts as built again: what
-    is derived from that day is then recomputed. Cadence: twice a minute while events arrive. Readers: aggregations,
+    once, whatever partition it is started for. A day that got late events, or lost erased ones, counts as built again:
+    what is derived from it is then recomputed. Cadence: twice a minute while events arrive. Readers: aggregations,
     activity, funnels, retention cohorts.
     """
-    report = sync(postgres, lake, users_table=settings.events_users_table)
+    report, changed = sync(postgres, lake, users_table=settings.events_users_table), changed_days(postgres)
     asked = {date.fromisoformat(key) for key in context.partition_keys}
-    for day in sorted(set(report.days) - asked):
-        rows = {"dagster/partition_row_count": report.days[day]}
+    for day in sorted({*report.days, *(it.day for it in changed)} - asked):
+        rows = {"dagster/partition_row_count": lake.row_counts(EVENT_HISTORY, Window.of_days(day, day)).get(day, 0)}
         context.log_event(dg.AssetMaterialization(EVENT_HISTORY.asset_key, partition=day.isoformat(), metadata=rows))
+    settle_changed_days(postgres, changed)
     counts = lake.row_counts(EVENT_HISTORY, partition_window(context))
     synced = {
         "events_synced": report.rows,

@@ -15,6 +15,7 @@ from ingestion_pipeline.orchestration.checks import SHOWN_ROWS
 from ingestion_pipeline.orchestration.failures import RETRY_POLICY, explained_failures
 from ingestion_pipeline.orchestration.metadata import preview
 from ingestion_pipeline.orchestration.specs import log_context
+from ingestion_pipeline.settings import Settings
 from ingestion_pipeline.storage.lake import Lake
 from ingestion_pipeline.storage.postgres import Postgres
 
@@ -68,11 +69,15 @@ def accounts(postgres: Postgres, lake: Lake, first: date, last: date) -> list[Ac
     retry_policy=RETRY_POLICY,
 )
 def event_history_accounts_for_every_event(
-    context: dg.AssetCheckExecutionContext, postgres: dg.ResourceParam[Postgres], lake: dg.ResourceParam[Lake]
+    context: dg.AssetCheckExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    postgres: dg.ResourceParam[Postgres],
+    lake: dg.ResourceParam[Lake],
 ) -> dg.AssetCheckResult:
     with log_context(context, EVENT_HISTORY), explained_failures():
         today = utc_now().date()
-        found = accounts(postgres, lake, today - timedelta(days=CHECKED_DAYS - 1), today)
+        days = min(CHECKED_DAYS, settings.events_hot_days)  # older ones may have left PostgreSQL
+        found = accounts(postgres, lake, today - timedelta(days=days - 1), today)
     unbalanced = [account for account in found if not account.is_balanced]
     metadata: dict[str, Any] = {"days": len(found), "events": sum(account.received for account in found)}
     if unbalanced:

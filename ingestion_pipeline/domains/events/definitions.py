@@ -2,8 +2,8 @@
 
 import dagster as dg
 
+from ingestion_pipeline.domains.events import automation, upkeep
 from ingestion_pipeline.domains.events.assets import ASSETS
-from ingestion_pipeline.domains.events.automation import JOBS, SCHEDULES, SENSORS
 from ingestion_pipeline.domains.events.checks import CHECKS
 from ingestion_pipeline.domains.events.derived_assets import ASSETS as DERIVED_ASSETS
 from ingestion_pipeline.domains.events.derived_checks import CHECKS as DERIVED_CHECKS
@@ -11,7 +11,7 @@ from ingestion_pipeline.domains.events.derived_checks import CHECKS as DERIVED_C
 defs = dg.Definitions(
     assets=[*ASSETS, *DERIVED_ASSETS],
     asset_checks=[*CHECKS, *DERIVED_CHECKS],
-    jobs=JOBS,
-    schedules=SCHEDULES,
-    sensors=SENSORS,
+    jobs=[*automation.JOBS, *upkeep.JOBS],
+    schedules=[*automation.SCHEDULES, *upkeep.SCHEDULES],
+    sensors=[*automation.SENSORS, *upkeep.SENSORS],
 )

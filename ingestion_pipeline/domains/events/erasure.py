@@ -8,7 +8,7 @@ event that arrives under the same id later is a new event. Events of others that
 viewed profile, are theirs: an id in them cannot be told from another text.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Literal
@@ -16,11 +16,13 @@ from uuid import UUID
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 import structlog
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from ingestion_pipeline.core.errors import IngestionError
+from ingestion_pipeline.core.windows import Window
 from ingestion_pipeline.domains.events.sync import ALL_TIME, LOCK
 from ingestion_pipeline.domains.events.tables import ACTIVE_USERS, EVENT_HISTORY
 from ingestion_pipeline.settings import Settings
@@ -31,6 +33,7 @@ from ingestion_pipeline.storage.warehouses.catalogue import warehouse
 Mode = Literal["erase", "anonymise"]
 
 REASON = "erasure"
+ROWS_PER_MERGE = 2_000_000
 _BLANK = ("user_id", "session_id", "address_hash", "user_role", "clock_skew_seconds", "user_tenure_days")
 
 _REQUEST = "select events.request_erasure(%s, %s, %s, %s)"
@@ -179,11 +182,25 @@ def _erase_history(postgres: Postgres, lake: Lake, request: Erasure) -> None:
         if request.mode == "erase":  # a sync that was under way may have left states of hot events that are gone
             connection.execute(_FORGET_STATES, [found["event_id"].to_pylist()])
         _say_found(connection, request, "lake_events", found)
-    if request.mode == "erase":
-        lake.merge(EVENT_HISTORY, found.select(["event_id", "day"]), deletes=True)
-    else:
-        lake.merge(EVENT_HISTORY, anonymous(found))
+    for part in _parts(lake, found):
+        if request.mode == "erase":
+            lake.merge(EVENT_HISTORY, part.select(["event_id", "day"]), deletes=True)
+        else:
+            lake.merge(EVENT_HISTORY, anonymous(part))
     lake.purge(EVENT_HISTORY)
+
+
+def _parts(lake: Lake, found: pa.Table) -> Iterator[pa.Table]:
+    """The rows by spans of days of which the history does not hold too much: a merge writes whole files anew."""
+    if not found.num_rows:
+        return
+    bounds = pc.min_max(found["day"]).as_py()
+    days = Window.of_days(bounds["min"], bounds["max"])
+    for span in lake.chunks(EVENT_HISTORY, days, max_rows=ROWS_PER_MERGE):
+        is_within = pc.and_(pc.greater_equal(found["day"], span.first_day), pc.less_equal(found["day"], span.last_day))
+        part = found.filter(is_within)
+        if part.num_rows:
+            yield part
 
 
 def _erase_active_users(postgres: Postgres, lake: Lake, request: Erasure) -> None:

@@ -7,12 +7,11 @@ own hot events.
 Belongs here: parameters, statements, pages. Does not belong here: what the document says of them (queries_openapi.py).
 """
 
-import base64
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, TypeVar
+from datetime import datetime
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
@@ -23,17 +22,14 @@ from psycopg.rows import DictRow, dict_row
 from ingestion_pipeline.core.clock import utc_now
 from ingestion_pipeline.domains.events import queries_openapi as openapi
 from ingestion_pipeline.domains.events.contracts import Identifier, Instant
-from ingestion_pipeline.intake.bodies import field_error
 from ingestion_pipeline.intake.endpoints import PERSON, Answer, Call, Caller, Endpoint, json_answer
+from ingestion_pipeline.intake.parameters import cursor_of, position_of, query_of, require_storable
 from ingestion_pipeline.intake.problems import FieldError, Problem
 from ingestion_pipeline.intake.services import Services
 from ingestion_pipeline.storage.postgres import QUERIES
 
 STATEMENT_TIMEOUT_MS = 5_000
-_NO_CURSOR = FieldError("cursor", "the nextCursor of an earlier page")
-_FIRST, _LAST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 
-T = TypeVar("T")
 Category = Literal["transaction", "interaction", "user_activity", "content"]
 Limit = Annotated[int, msgspec.Meta(ge=1, le=openapi.MAX_PAGE)]
 Word = Annotated[str, msgspec.Meta(pattern=r"^[^\x00]*$")]
@@ -166,24 +162,24 @@ class Reader:
 
     async def events(self, call: Call) -> Answer:
         """GET /api/events."""
-        query = _query(call, EventsQuery)
+        query = query_of(call, EventsQuery, max_page=openapi.MAX_PAGE)
         page, more = await self._page(call.caller, _events_statement(query, call.caller), query.limit)
         for row in page:
             row["data"], row["metadata"] = msgspec.Raw(row["data"].encode()), msgspec.Raw(row["metadata"].encode())
-        return json_answer(200, {"events": page, "nextCursor": _cursor(page[-1]["id"]) if more else None})
+        return json_answer(200, {"events": page, "nextCursor": cursor_of([page[-1]["id"]]) if more else None})
 
     async def aggregations(self, call: Call) -> Answer:
         """GET /api/events/aggregations."""
-        query = _query(call, AggregationsQuery)
+        query = query_of(call, AggregationsQuery, max_page=openapi.MAX_PAGE)
         page, more = await self._page(call.caller, _aggregations_statement(query, call.caller), query.limit)
         for row in page:
             row["properties"] = msgspec.Raw(row["properties"].encode())
         last = [page[-1][name] for name in ("bucketStart", "type", "category")] if more else []
-        return json_answer(200, {"aggregations": page, "nextCursor": _cursor(*last) if more else None})
+        return json_answer(200, {"aggregations": page, "nextCursor": cursor_of(last) if more else None})
 
     async def dashboard(self, call: Call) -> Answer:
         """GET /api/events/dashboard."""
-        _query(call, NoQuery)
+        query_of(call, NoQuery, max_page=openapi.MAX_PAGE)
         is_person = call.caller.kind == "person"
         async with self._seen_by(call.caller) as cursor:
             counts = await _rows(cursor, _OWN_COUNTS if is_person else _COUNTS)
@@ -257,33 +253,6 @@ async def _rows(cursor: AsyncCursor[DictRow], statement: sql.Composed | bytes) -
     return await cursor.fetchall()
 
 
-def _query(call: Call, kind: type[T]) -> T:
-    """The parameters of `call`; the problem names the one that is wrong."""
-    given: dict[str, object] = dict(call.query)
-    limit = call.query.get("limit", "")
-    if limit.isascii() and limit.isdigit() and len(limit) <= len(str(openapi.MAX_PAGE)):
-        given["limit"] = int(limit)
-    try:
-        query = msgspec.convert(given, kind)
-    except msgspec.ValidationError as error:
-        raise _refused(field_error(str(error))) from None
-    for name in ("from_", "to"):
-        instant = getattr(query, name, None)
-        if instant is not None and not _is_storable(instant):
-            expected = "an instant of the years 2000 to 2099"
-            raise _refused(FieldError(name.removesuffix("_"), expected, instant.isoformat()))
-    return query
-
-
-def _is_storable(instant: datetime) -> bool:
-    return _FIRST <= instant <= _LAST
-
-
-def _refused(error: FieldError) -> Problem:
-    seen = "" if error.seen is None else f" is {error.seen}"
-    return Problem(422, f"query parameter {error.field}{seen}: expected {error.expected}", errors=[error])
-
-
 def _events_statement(query: EventsQuery, caller: Caller) -> sql.Composed:
     by_hand = query.status if query.status in ("failed", "processing") else None
     conditions: Conditions = {
@@ -297,7 +266,7 @@ def _events_statement(query: EventsQuery, caller: Caller) -> sql.Composed:
         "created_at < %s": query.to,
         "processing_status = %s": query.status,
         _SETTLED_BY_HAND: by_hand,
-        "id < %s": None if query.cursor is None else _position(query.cursor, tuple[UUID])[0],
+        "id < %s": None if query.cursor is None else position_of(query.cursor, tuple[UUID])[0],
     }
     return sql.SQL(_EVENTS).format(conditions=_all_of(conditions), limit=sql.Literal(query.limit + 1))
 
@@ -314,10 +283,9 @@ def _aggregations_statement(query: AggregationsQuery, caller: Caller) -> sql.Com
     }
     clauses = [_all_of(conditions)]
     if query.cursor is not None:
-        position = _position(query.cursor, tuple[Instant, Word, Word])
-        if not _is_storable(position[0]):
-            raise _refused(_NO_CURSOR)
-        values = sql.SQL(", ").join([sql.Literal(value) for value in position])
+        place = position_of(query.cursor, tuple[Instant, Word, Word])
+        require_storable("cursor", place[0])
+        values = sql.SQL(", ").join([sql.Literal(value) for value in place])
         clauses.append(sql.SQL("(bucket_start, event_type, event_category) < ({})").format(values))
     return sql.SQL(_AGGREGATIONS).format(
         period=sql.Literal(query.period),
@@ -335,19 +303,3 @@ def _all_of(conditions: Mapping[str, object]) -> sql.Composed:
         if value is not None
     ]
     return sql.SQL(" and ").join(parts)
-
-
-def _cursor(*position: object) -> str:
-    return base64.urlsafe_b64encode(msgspec.json.encode(position)).decode().rstrip("=")
-
-
-def _position(cursor: str, kind: type[T]) -> T:
-    """What `_cursor` was given.
-
-    Raises:
-        Problem: 422, it is none of ours.
-    """
-    try:
-        return msgspec.json.decode(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)), type=kind)
-    except (ValueError, msgspec.MsgspecError):
-        raise _refused(_NO_CURSOR) from None

@@ -5,8 +5,8 @@ has lost, after the longest class. Figures derived from events stay: they hold n
 loses whoever has no event left.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any
@@ -102,19 +102,18 @@ def _expired(lake: Lake, limits: Limits) -> dict[tuple[date, str], int]:
     }
 
 
-def _predicates(lake: Lake, expired: Mapping[tuple[date, str], int]) -> Iterable[str]:
-    """Conditions on the rows that have expired. Days of which nothing is left need no file to be read."""
-    rows, types = defaultdict[date, int](int), defaultdict[date, list[str]](list)
+def _predicates(lake: Lake, expired: Mapping[tuple[date, str], int]) -> Iterator[str]:
+    """Conditions on the rows that have expired: one for all days of which nothing is left, else one for each day."""
+    rows, types = Counter[date](), defaultdict[date, list[str]](list)
     for (day, event_type), count in sorted(expired.items()):
         rows[day] += count
         types[day].append(event_type)
     held = lake.row_counts(EVENT_HISTORY, ALL_TIME)
-    days = defaultdict[tuple[str, ...], list[date]](list)
-    for day in rows:
-        days[() if rows[day] == held.get(day) else tuple(types[day])].append(day)
-    for of_types, some in days.items():
-        condition = f"day in ({', '.join(map(_quoted, some))})"
-        yield f"{condition} and event_type in ({', '.join(map(_quoted, of_types))})" if of_types else condition
+    whole = [day for day in rows if rows[day] == held.get(day)]
+    if whole:
+        yield f"day in ({', '.join(map(_quoted, whole))})"
+    for day in sorted(rows.keys() - set(whole)):
+        yield f"day = {_quoted(day)} and event_type in ({', '.join(map(_quoted, types[day]))})"
 
 
 def _compact(lake: Lake, today: date) -> int:

@@ -1,6 +1,7 @@
 """The HTTP endpoints of the events domain: emit, and, mounted from their modules, queries, replay and erasure."""
 
 import asyncio
+import json
 from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
 from typing import Any
@@ -11,6 +12,7 @@ from psycopg.rows import dict_row
 from ingestion_pipeline.core.clock import utc_now
 from ingestion_pipeline.core.ids import time_ordered_ids
 from ingestion_pipeline.domains.events import contracts_openapi as openapi
+from ingestion_pipeline.domains.events.admin_routes import admin_endpoints
 from ingestion_pipeline.domains.events.contracts import Batch
 from ingestion_pipeline.domains.events.countries import countries
 from ingestion_pipeline.domains.events.queries import query_endpoints
@@ -41,7 +43,7 @@ def http(services: Services) -> HttpDomain:
     """The domain's part of the intake."""
     emitter = Emitter(services)
     return HttpDomain(
-        endpoints=[*emitter.endpoints(), *query_endpoints(services)],
+        endpoints=[*emitter.endpoints(), *query_endpoints(services), *admin_endpoints(services)],
         startup=emitter.start,
         shutdown=emitter.close,
         schemas=openapi.SCHEMAS,
@@ -98,14 +100,14 @@ class Emitter:
 
     async def ingest(self, call: Call) -> Answer:
         """POST /ingest/events."""
-        if call.body.count(b",") > self._settings.events_max_batch * MOST_VALUES_PER_EVENT:
-            raise Problem(413, f"the body holds more than {MOST_VALUES_PER_EVENT} values for each event it may hold")
-        return await self._take(call, decode(call.body, _BATCH))
+        self._require_values(call.body)
+        return await self._take(call, _batch(call.body))
 
     async def emit(self, call: Call) -> Answer:
         """POST /api/events: a body without `events` is one event, and a refusal of that one is a problem."""
-        if b'"events"' in call.body and "events" in decode(call.body, _MEMBERS):
-            return await self.ingest(call)
+        self._require_values(call.body)
+        if b'"events"' in call.body and _is_batch(call.body):
+            return await self._take(call, _batch(call.body))
         single = decode(call.body, _OBJECT)
         return await self._take(call, Batch([single]), is_single=True)
 
@@ -127,6 +129,10 @@ class Emitter:
         if is_single and (refusal := _refusal(verdicts[0])):
             raise Problem(422, refusal.reason, errors=[FieldError(refusal.field, refusal.reason, None)])
         return Answer(202, _answer(call.request_id, verdicts))
+
+    def _require_values(self, body: bytes) -> None:
+        if body.count(b",") > self._settings.events_max_batch * MOST_VALUES_PER_EVENT:
+            raise Problem(413, f"the body holds more than {MOST_VALUES_PER_EVENT} values for each event it may hold")
 
     def _require_count(self, count: int) -> None:
         most = self._settings.events_max_batch
@@ -174,6 +180,39 @@ class Emitter:
         async with self._services.pool.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
             await cursor.execute(statement.encode())
             return await cursor.fetchall()
+
+
+def _is_batch(body: bytes) -> bool:
+    try:
+        return "events" in decode(body, _MEMBERS)
+    except Problem:
+        if "events" in _lenient(body):
+            return True
+        raise
+
+
+def _batch(body: bytes) -> Batch:
+    """The events, each unread; half of a surrogate pair in one of them is for that one to be refused for."""
+    try:
+        return decode(body, _BATCH)
+    except Problem:
+        members = _lenient(body)
+        if not isinstance(members.get("events"), list):
+            raise
+    parts = [msgspec.Raw(json.dumps(event).encode()) for event in members["events"]]
+    rest = decode(json.dumps({**members, "events": []}).encode(), _BATCH)
+    return Batch(parts, rest.sent_at)
+
+
+def _lenient(body: bytes) -> dict[str, Any]:
+    """The members of an object that holds half of a surrogate pair, which is JSON but not to msgspec; else none."""
+    if b"\\u" not in body:
+        return {}
+    try:
+        members = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return members if isinstance(members, dict) else {}
 
 
 def _refusal(verdict: Entry | Refusal) -> Refusal | None:

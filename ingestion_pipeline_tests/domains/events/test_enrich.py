@@ -201,7 +201,7 @@ def test_a_view_within_ten_minutes_of_a_counted_one_does_not_count(
 @pytest.mark.parametrize(
     ("seconds", "does_count"), [(-600, True), (-599, False), (0, False), (599, False), (600, True)]
 )
-def test_a_late_view_is_judged_by_those_counted_before(seconds: int, does_count: bool) -> None:  # noqa: FBT001
+def test_a_late_view_is_judged_by_those_counted_before(seconds: int, *, does_count: bool) -> None:
     """Whether they happened before it or after it."""
     known = CountedViews()
     noon = int(NOON.timestamp() * 1_000_000)
@@ -239,7 +239,7 @@ def at_midnight(seconds: float) -> dict[str, Any]:
     [(-1, 1, False), (-300, 299, False), (-300, 300, True), (-599, 0, False), (-600, 0, True)],
 )
 @pytest.mark.parametrize("order", ["as they happened", "late", "in two batches", "late, in two batches"])
-def test_midnight_does_not_make_a_view_count_twice(first: int, second: int, expected: bool, order: str) -> None:  # noqa: FBT001
+def test_midnight_does_not_make_a_view_count_twice(first: int, second: int, order: str, *, expected: bool) -> None:
     """The key of the address changes, the ten minutes go on; whichever of the two comes first."""
     views = [at_midnight(first), at_midnight(second)]
     views = views[::-1] if order.startswith("late") else views

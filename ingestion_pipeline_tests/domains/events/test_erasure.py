@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from deltalake import DeltaTable
 
 from ingestion_pipeline.core.ids import digest
 from ingestion_pipeline.core.windows import Window
+from ingestion_pipeline.domains.events import erasure as module
 from ingestion_pipeline.domains.events.checks import accounts
 from ingestion_pipeline.domains.events.erasure import (
     Erasure,
@@ -223,6 +225,14 @@ def test_files_of_killed_writers_go_too(held: Held) -> None:
     shutil.copy(file, file.with_name("part-left-behind.parquet"))
     held.erase()
     assert [] == held.traces()
+
+
+def test_a_large_history_is_changed_part_by_part(held: Held, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory does not grow with the days that a person was there."""
+    monkeypatch.setattr(module, "ROWS_PER_MERGE", 1)
+    assert 3 == held.erase("anonymise").removed["lake_events"]
+    merges = [it for it in DeltaTable(held.lake.uri(EVENT_HISTORY)).history() if it["operation"] == "MERGE"]
+    assert (2, []) == (len(merges), held.traces())
 
 
 def test_compaction_brings_no_name_into_the_log(held: Held) -> None:

@@ -312,7 +312,7 @@ def test_a_settled_event_is_not_given_out_again(worker: Any, database_url: str) 
 
 
 @pytest.mark.parametrize("is_claimed", [True, False])
-def test_a_failing_event_is_tried_three_times(worker: Any, database_url: str, is_claimed: bool) -> None:
+def test_a_failing_event_is_tried_three_times(worker: Any, database_url: str, *, is_claimed: bool) -> None:
     """Again after two minutes, then four; then it has failed, with the last reason."""
     event_id = emit(worker)
     assert event_id is not None
@@ -420,6 +420,15 @@ def test_partitions_go_by_utc_whatever_the_time_zone_of_the_session(database_url
     with psycopg.connect(database_url, options="-c TimeZone=Asia/Tokyo") as connection:
         connection.execute("select events.ensure_event_partitions()")
     assert "events.event_log_20250303" == value(database_url, "select tableoid::regclass::text from events.event_log")
+
+
+def test_making_partitions_does_not_wait_for_a_long_transaction(worker: Any, database_url: str) -> None:
+    """Whoever writes to the default partition keeps it; the next call makes up for it."""
+    with worker.transaction():
+        assert emit(worker)
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            value(database_url, "select events.ensure_event_partitions()")
+    assert value(database_url, "select events.ensure_event_partitions()") >= 9
 
 
 def test_address_keys_are_made_once_and_removed_after_two_days(worker: Any, database_url: str) -> None:

@@ -82,11 +82,25 @@ def test_only_the_type_and_what_it_requires_must_be_said(shared_log: HotLog) -> 
 
 
 @pytest.mark.parametrize(
-    "text", ["tab\there", "line\nbreak", "\r", "back\\slash", "\\N", "\\.", "ü🙂", '"', "'; drop table events.event_log; --", "\x01\x7f"]
+    "text",
+    [
+        "tab\there",
+        "line\nbreak",
+        "\r",
+        "back\\slash",
+        "\\N",
+        "\\.",
+        "ü🙂",
+        '"',
+        "'; drop table events.event_log; --",
+        "\x01\x7f",
+    ],
 )
 def test_text_is_stored_as_it_is(shared_log: HotLog, text: str) -> None:
     """Whatever COPY, JSON or SQL would make of it."""
-    row = the_row(shared_log, {**VIEW, "userId": text, "data": {text: [text]}, "context": {"a": text}, "idempotencyKey": text})
+    row = the_row(
+        shared_log, {**VIEW, "userId": text, "data": {text: [text]}, "context": {"a": text}, "idempotencyKey": text}
+    )
     assert (text, {text: [text]}, {"a": text}, text) == (
         row["user_id"],
         row["event_data"],
@@ -133,7 +147,10 @@ BAD_BYTES = [
     (b'{"type": "VIEW", "ruleId": "r1", "data": {"n": NaN}}', "cannot be read"),
     (b'{"type": "VIEW", "ruleId": "r1\x00"}', "cannot be read"),
     (b'{"type": "VIEW", "ruleId": "r\xff"}', "cannot be read"),
-    (b'{"type": "VIEW", "ruleId": "r1", "data": ' + b'{"a":' * 5000 + b"1" + b"}" * 5000 + b"}", "deeper than 32 levels"),
+    (
+        b'{"type": "VIEW", "ruleId": "r1", "data": ' + b'{"a":' * 5000 + b"1" + b"}" * 5000 + b"}",
+        "deeper than 32 levels",
+    ),
     (b'{"type": "VIEW"', "cannot be read"),
     (b"", "cannot be read"),
 ]
@@ -309,9 +326,10 @@ def test_addresses_are_hashed_with_a_key_of_the_day() -> None:
 
 
 @pytest.mark.parametrize(
-    ("after_midnight", "has_both"), [(timedelta(0), True), (timedelta(seconds=599), True), (timedelta(seconds=600), False)]
+    ("after_midnight", "has_both"),
+    [(timedelta(0), True), (timedelta(seconds=599), True), (timedelta(seconds=600), False)],
 )
-def test_just_after_midnight_an_address_has_the_hash_of_both_days(after_midnight: timedelta, has_both: bool) -> None:
+def test_just_after_midnight_an_address_has_the_hash_of_both_days(after_midnight: timedelta, *, has_both: bool) -> None:
     """As long as a view of the day before can be less than ten minutes away."""
     at = MIDNIGHT + after_midnight
     today, before = address_hashes(ADDRESS, at, at, KEYS)
@@ -330,10 +348,15 @@ def test_an_old_event_is_hashed_under_the_oldest_key_there_is() -> None:
 def test_a_future_event_is_hashed_under_the_key_of_its_reception() -> None:
     """The key of tomorrow is not made yet."""
     keys = {day: key for day, key in KEYS.items() if day <= TODAY}
-    assert address_hashes(ADDRESS, NOON, NOON, keys)[0] == address_hashes(ADDRESS, MIDNIGHT + 12 * 3600 * SECOND, NOON, keys)[0]
+    assert (
+        address_hashes(ADDRESS, NOON, NOON, keys)[0]
+        == address_hashes(ADDRESS, MIDNIGHT + 12 * 3600 * SECOND, NOON, keys)[0]
+    )
 
 
-@pytest.mark.parametrize("address", [None, "", "unknown", "203.0.113", "203.0.113.256", "::g", "localhost", " 203.0.113.9"])
+@pytest.mark.parametrize(
+    "address", [None, "", "unknown", "203.0.113", "203.0.113.256", "::g", "localhost", " 203.0.113.9"]
+)
 def test_what_is_no_address_has_no_hash(address: str | None) -> None:
     assert (None, None) == address_hashes(address, NOON, NOON, KEYS)
 

@@ -13,14 +13,15 @@ import pytest
 from ingestion_pipeline.domains.events import replay as module
 from ingestion_pipeline.domains.events.replay import Replayed, Selection, replay, retry_failed
 from ingestion_pipeline.domains.events.sync import sync
+from ingestion_pipeline.intake.tokens import create_token
 from ingestion_pipeline.settings import Settings
 from ingestion_pipeline.storage.lake import Lake
 from ingestion_pipeline.storage.postgres import Postgres
 from ingestion_pipeline_tests.children import python
-from ingestion_pipeline_tests.command import run
+from ingestion_pipeline_tests.command import eventually, run
 from ingestion_pipeline_tests.domains.events.administered import ADMINISTERED
 from ingestion_pipeline_tests.hot_log import HotLog, as_intake, rows, value
-from ingestion_pipeline_tests.intake.process import TOKEN, Intake, running
+from ingestion_pipeline_tests.intake.process import JSON, TOKEN, Intake, running
 
 NOW = datetime.now(UTC)
 HOUR_AGO = NOW - timedelta(hours=1)
@@ -228,7 +229,7 @@ def test_a_replay_killed_in_the_middle_is_finished_by_the_next(
     module.replay(Postgres(sys.argv[1]), Settings.from_environment(), module.Selection(), by="child")
     """
     with python(code, worker_url) as child:
-        assert "stopped\n" == child.stdout.readline()
+        assert "stopped\n" in iter(child.stdout.readline, "")
         child.kill()
         child.wait()
     assert [0, 1, 2] == stored(database_url)
@@ -359,10 +360,23 @@ def test_wrong_parameters_are_named(intake: Intake, query: dict[str, str], field
 
 
 def test_only_the_scope_opens_the_endpoints(database_url: str, intake: Intake) -> None:
-    """A token for sending events is not one for erasing people."""
-    for method, path in (("POST", "/api/events/rejects/replay"), ("GET", "/api/events/rejects")):
-        answer = intake.client.request(method, path, content=b"{}", headers={"content-type": "application/json"})
-        assert 401 == answer.status_code
+    """A token for sending and reading events is not one for erasing people."""
+    scopes = ["events:write", "events:read"]
+    admin = Postgres(database_url)
+    token = create_token(admin, "shop", scopes, known=frozenset(scopes), expires_in=None)
+    admin.close()
+    paths = [
+        ("POST", "/api/events/erase"),
+        ("GET", "/api/events/erasures/x"),
+        ("GET", "/api/events/export"),
+        ("GET", "/api/events/rejects"),
+        ("POST", "/api/events/rejects/replay"),
+    ]
+    eventually(lambda: 403 == intake.get("/api/events/rejects", headers={"x-app-token": token}).status_code)
+    for method, path in paths:
+        for headers, status in (({}, 401), ({"x-app-token": token}, 403)):
+            answer = intake.client.request(method, path, content=b"{}", headers=JSON | headers)
+            assert (path, status) == (path, answer.status_code)
 
 
 def test_the_audit_log_cannot_be_rewritten(database_url: str) -> None:

@@ -61,9 +61,7 @@ def test_every_registered_schema_is_a_json_schema(shared_log: HotLog) -> None:
 def test_the_highest_version_holds_for_an_event_that_names_none() -> None:
     registry = Registry([row(version=2), row(version=10), row(version=1)])
     found = {version: registry.find("A", version) for version in (None, 1, 2, 3, 10, 0)}
-    assert {None: 10, 1: 1, 2: 2, 3: None, 10: 10, 0: None} == {
-        asked: it and it.version for asked, it in found.items()
-    }
+    assert {None: 10, 1: 1, 2: 2, 3: None, 10: 10, 0: None} == {asked: it and it.version for asked, it in found.items()}
     assert ([1, 2, 10], []) == (registry.versions("A"), registry.versions("B"))
 
 

@@ -3,7 +3,6 @@
 import functools
 import json
 import threading
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -63,32 +62,25 @@ def state(url: str, event_id: str) -> dict[str, Any]:
 
 
 def time_passes(url: str, minutes: float) -> None:
-    rows(url, "update events.event_states set next_attempt_at = next_attempt_at - make_interval(secs => %s)", minutes * 60)
+    rows(
+        url,
+        "update events.event_states set next_attempt_at = next_attempt_at - make_interval(secs => %s)",
+        minutes * 60,
+    )
 
 
-class Broken(RuntimeError):
+class BrokenError(RuntimeError):
     """Where the test lets the sync stop, as a kill would."""
-
-
-@pytest.fixture
-def stops_before_commit(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The sync appends to the lake and never gets to say so."""
-
-    def stop(*_: object, **__: object) -> None:
-        raise Broken
-
-    with monkeypatch.context() as patch:
-        patch.setattr(sync_module, "_commit", stop)
-        yield
 
 
 def killed_before_commit(postgres: Postgres, lake: Lake, monkeypatch: pytest.MonkeyPatch, **options: Any) -> None:
     def stop(*_: object, **__: object) -> None:
-        raise Broken
+        raise BrokenError
 
-    with monkeypatch.context() as patch, pytest.raises(Broken):
+    with monkeypatch.context() as patch:
         patch.setattr(sync_module, "_commit", stop)
-        sync(postgres, lake, **options)
+        with pytest.raises(BrokenError):
+            sync(postgres, lake, **options)
 
 
 def test_events_are_brought_to_the_lake_once(hot_log: HotLog, postgres: Postgres, lake: Lake) -> None:
@@ -245,9 +237,7 @@ def test_two_syncs_at_once_bring_each_event_once(hot_log: HotLog, postgres: Post
     for number in range(12):
         hot_log.send(copy_of(f"u{number:02}"), VIEW, received_at=NOON + number * timedelta(hours=1))
     reports: list[SyncReport] = []
-    threads = [
-        threading.Thread(target=lambda: reports.append(sync(postgres, lake, max_rows=2))) for _ in range(3)
-    ]
+    threads = [threading.Thread(target=lambda: reports.append(sync(postgres, lake, max_rows=2))) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -441,10 +431,8 @@ def test_a_held_event_arrives_once_it_can(users: HotLog, postgres: Postgres, lak
     assert (1, 2, 0) == ((report := run()).batches, report.rows, report.held)
     found = state(users.url, str(UUID(entry.event_id)))
     assert ("processed", False, None) == (found["processing_status"], found["is_held"], found["next_attempt_at"])
-    assert {("poison", 3), ("u1", None)} <= {(row["user_id"], row["user_tenure_days"]) for row in history(lake).values()} | {
-        ("u1", None)
-    }
     assert ["poison", "u1"] == users_in(lake)
+    assert 3 in {row["user_tenure_days"] for row in history(lake).values() if row["user_id"] == "poison"}
     assert {2.0} == set(metrics(users.url).values())
     assert SyncReport() == run()
 
