@@ -1,5 +1,6 @@
 """The commands of whoever answers for the events: replay what was refused, erase a person, export what is held."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
@@ -7,11 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from getpass import getuser
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
 from ingestion_pipeline.core.errors import ConfigurationError
+from ingestion_pipeline.core.ids import new_id
 from ingestion_pipeline.core.logs import configure_logging
 from ingestion_pipeline.core.windows import midnight
 from ingestion_pipeline.settings import Settings
@@ -109,13 +111,27 @@ def export(
     count = 0
     with (
         _stores() as stores,
-        nullcontext(sys.stdout.buffer) if output is None else output.open("wb") as target,
+        nullcontext(sys.stdout.buffer) if output is None else _private_file(output) as target,
     ):
         for record in records(stores.postgres, stores.lake, _identifier(user_id), by=_operator()):
             target.write(encode({"part": record.part, "content": record.content}) + b"\n")
             count += 1
         target.flush()
     typer.echo(f"{count} record(s)", err=True)
+
+
+@contextmanager
+def _private_file(path: Path) -> Iterator[IO[bytes]]:
+    """A file that only its owner may read; it is at `path` when all of it is written, else nothing is."""
+    if path.exists() and not path.is_file():
+        raise ConfigurationError("--output", str(path), "the name of a file")
+    unfinished = path.with_name(f".{path.name}.{new_id()}")
+    try:
+        with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as target:  # noqa: PTH123
+            yield target
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 @contextmanager

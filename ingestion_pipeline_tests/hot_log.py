@@ -121,7 +121,9 @@ class HotLog:
         registry = self.registry
         verdicts = [received(raw, event_id, registry, request) for raw, event_id in zip(raws, ids, strict=True)]
         rejects = [
-            reject_of(raw, it, request) for raw, it in zip(raws, verdicts, strict=True) if isinstance(it, Refusal)
+            reject_of(raw, event_id, it, request)
+            for raw, event_id, it in zip(raws, ids, verdicts, strict=True)
+            if isinstance(it, Refusal)
         ]
         entries = [it for it in verdicts if isinstance(it, Entry)]
         store(self._log, entries, day=request.received_at.date(), rejects=rejects)
@@ -143,7 +145,6 @@ def make_reception(**over: Any) -> Reception:
         "received_at": NOON,
         "caller": "tests",
         "origin": "http",
-        "first_day": date(2024, 1, 1),
         "address_keys": KEYS,
         "country_of": lambda _: None,
         "address": ADDRESS,

@@ -20,7 +20,7 @@ from pydantic import SecretStr
 
 from ingestion_pipeline.core.clock import utc_now
 from ingestion_pipeline.intake.endpoints import CALLER_KINDS, EVERY_SCOPE, PERSON, PUBLIC, SCHEDULER, Caller
-from ingestion_pipeline.intake.problems import Problem
+from ingestion_pipeline.intake.problems import Problem, unavailable
 from ingestion_pipeline.settings import Settings
 
 READ_SECONDS = 3.0
@@ -53,6 +53,7 @@ class Callers:
         self._jwt_secret = _bytes(settings.jwt_secret)
         self._task: asyncio.Task[None] | None = None
         self._is_away = False
+        self._has_read = False
         if settings.ingest_app_token:
             caller = Caller("application", ENVIRONMENT_TOKEN, frozenset({EVERY_SCOPE}))
             self._known[token_digest(settings.ingest_app_token.get_secret_value())] = _Token(caller, None)
@@ -78,7 +79,7 @@ class Callers:
                 _log.warning("application tokens cannot be read: the last known ones serve", reason=str(error))
             self._is_away = True
             return
-        self._is_away = False
+        self._is_away, self._has_read = False, True
         self._tokens = {
             bytes.fromhex(digest): _Token(Caller("application", name, frozenset(scopes)), expires_at)
             for digest, name, scopes, expires_at in rows
@@ -106,6 +107,8 @@ class Callers:
         digest = hashlib.sha256(token).digest()
         # looked up by digest: how long that takes says nothing about a token that one could still guess
         found = self._known.get(digest) or self._tokens.get(digest)
+        if found is None and not self._has_read:
+            raise unavailable("the application tokens could not be read yet")
         if found is None or (found.expires_at is not None and found.expires_at <= utc_now()):
             raise _unknown("the application token is not known, has expired or was revoked", access)
         if found.caller.scopes.isdisjoint((*access, EVERY_SCOPE)):

@@ -29,8 +29,14 @@ def programs(settings: Settings, environment: Mapping[str, str]) -> list[Program
         Program("code-location", location, given, settings.code_location_port, settings.code_location_host),
         Program("webserver", webserver, given, settings.webserver_port, settings.webserver_host),
         Program("daemon", daemon, given, None),
-        Program("intake", intake, given, settings.port, settings.intake_host),
+        Program("intake", intake, _of_intake(given), settings.port, settings.intake_host),
     ]
+
+
+def _of_intake(environment: Mapping[str, str]) -> dict[str, str]:
+    """What the process that strangers talk to is given: its own login, and no other."""
+    own = environment.get("INTAKE_DATABASE_URL", environment.get("DATABASE_URL", ""))
+    return {name: value for name, value in environment.items() if name != "DAGSTER_PG_URL"} | {"DATABASE_URL": own}
 
 
 def run_stack(settings: Settings, environment: Mapping[str, str], *, tell: Callable[[str], object]) -> int:

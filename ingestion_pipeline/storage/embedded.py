@@ -28,6 +28,8 @@ from ingestion_pipeline.storage.postgres import CONNECT_TIMEOUT_SECONDS
 SUPERUSER = "postgres"
 DATABASE = "ingestion"
 START_ATTEMPTS = 5
+RECOVERY_ATTEMPTS = 200
+_RECOVERING = "the database system is"
 START_PAUSE_SECONDS = 0.3
 STOP_ATTEMPTS = 5
 STOP_PAUSE_SECONDS = 0.1
@@ -72,13 +74,18 @@ def start(folder: Path) -> EmbeddedServer:
     Returns when it takes connections: one that was just killed still looks alive for a moment, and its memory is busy.
     """
     problem: Exception | None = None
-    for _ in range(START_ATTEMPTS):
+    attempts, recoveries = 0, 0
+    while attempts < START_ATTEMPTS and recoveries < RECOVERY_ATTEMPTS:
         try:
             with _one_starter:
                 server = _running(folder)
             psycopg.connect(server.url(database="postgres"), connect_timeout=CONNECT_TIMEOUT_SECONDS).close()
         except Exception as error:  # noqa: BLE001
             problem = error
+            if _RECOVERING in str(error):  # it is there, and replays its log after a crash
+                recoveries += 1
+            else:
+                attempts += 1
             time.sleep(START_PAUSE_SECONDS)
         else:
             return server

@@ -33,9 +33,15 @@ COLUMNS = (
 )
 DEFAULT_LEAF = "event_log_default"
 COMMITTERS = 1
-ROWS_PER_COMMIT = 20_000
-MAX_WAITING_ROWS = 100_000
+BYTES_PER_COMMIT = 16_000_000
+MAX_WAITING_BYTES = 64_000_000
+_REJECT_BYTES = 1_000
 STATEMENT_TIMEOUT_MS = 30_000
+LOCK_TIMEOUT_MS = 5_000
+_SESSION = (
+    f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS} "
+    "-c synchronous_commit=on -c TimeZone=UTC"
+)
 RETRY_PAUSE_SECONDS = 0.1
 COMMIT_ATTEMPTS = 5
 
@@ -70,11 +76,31 @@ class Entry:
 
 @dataclass(slots=True)
 class Append:
-    """What one request wants stored, all of it received on `day`."""
+    """What one request wants stored, all of it received on `day`.
+
+    `received` is how many events came in; each must be an entry or a reject. After the append `is_stored` tells whether
+    all of it is durable, `problem` why not.
+    """
 
     day: date
     entries: Sequence[Entry]
     rejects: list[Reject] = field(default_factory=list)
+    received: int = -1
+    is_stored: bool = False
+    problem: StoreUnavailableError | None = None
+
+    def __post_init__(self) -> None:
+        if self.received < 0:
+            self.received = self.rows
+
+    @property
+    def rows(self) -> int:
+        return len(self.entries) + len(self.rejects)
+
+    @property
+    def size(self) -> int:
+        """Bytes of its rows, about."""
+        return sum(len(entry.row) for entry in self.entries) + _REJECT_BYTES * len(self.rejects)
 
 
 def key_hash(idempotency_key: str) -> bytes:
@@ -89,7 +115,7 @@ class EventLog:
         self._url = url
         self._intake_id = new_id()
         self._waiting: deque[tuple[Append, asyncio.AbstractEventLoop, asyncio.Future[None]]] = deque()
-        self._waiting_rows = 0
+        self._waiting_bytes = 0
         self._changed = threading.Condition()
         self._is_closed = False
         self._threads = [
@@ -108,10 +134,10 @@ class EventLog:
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
         with self._changed:
-            if self._is_closed or self._waiting_rows > MAX_WAITING_ROWS:
+            if self._is_closed or self._waiting_bytes > MAX_WAITING_BYTES:
                 raise StoreUnavailableError("event log", "closing" if self._is_closed else "too many events wait")
             self._waiting.append((append, loop, done))
-            self._waiting_rows += len(append.entries)
+            self._waiting_bytes += append.size
             self._changed.notify()
         await done
 
@@ -126,28 +152,28 @@ class EventLog:
     def _serve(self, number: int) -> None:
         writer = _Writer(self._url, f"{self._intake_id}-{number}")
         while group := self._next_group():
-            error = writer.write([append for append, _, _ in group])
+            writer.write([append for append, _, _ in group])
             for loop in {loop for _, loop, _ in group}:
-                futures = [done for _, its_loop, done in group if its_loop is loop]
-                loop.call_soon_threadsafe(_settle, futures, error)
+                outcomes = [(done, append.problem) for append, its_loop, done in group if its_loop is loop]
+                loop.call_soon_threadsafe(_settle, outcomes)
         writer.close()
 
     def _next_group(self) -> list[tuple[Append, asyncio.AbstractEventLoop, asyncio.Future[None]]]:
         """Whatever waits, up to a limit; nothing when the log is closed and empty."""
-        group, rows = [], 0
+        group, size = [], 0
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._is_closed)
-            while self._waiting and rows < ROWS_PER_COMMIT:
+            while self._waiting and size < BYTES_PER_COMMIT:
                 group.append(self._waiting.popleft())
-                rows += len(group[-1][0].entries)
-            self._waiting_rows -= rows
+                size += group[-1][0].size
+            self._waiting_bytes -= size
         return group
 
 
-def _settle(futures: Iterable["asyncio.Future[None]"], error: StoreUnavailableError | None) -> None:
-    for done in futures:
+def _settle(outcomes: Iterable[tuple["asyncio.Future[None]", StoreUnavailableError | None]]) -> None:
+    for done, problem in outcomes:
         if not done.done():  # the request may be gone
-            done.set_exception(error) if error else done.set_result(None)
+            done.set_exception(problem) if problem else done.set_result(None)
 
 
 class _Writer:
@@ -159,25 +185,31 @@ class _Writer:
         self._connection: psycopg.Connection[tuple[object, ...]] | None = None
         self._leaves: dict[date, str] = {}
 
-    def write(self, appends: list[Append]) -> StoreUnavailableError | None:
-        """Stores the group, or says why not all of it is known to be stored."""
+    def write(self, appends: list[Append]) -> None:
+        """Stores the group; each append that is not known to be stored as a whole is told why."""
+        problem: StoreUnavailableError | None = None
         try:
             self._write(appends)
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             self.close()
-            return StoreUnavailableError(f"PostgreSQL at {public_url(self._url)}", first_line(error))
+            problem = self._away(error)
         except Exception as error:
             log.exception("events could not be stored")
             self.close()
-            return StoreUnavailableError("event log", type(error).__name__)
-        return None
+            problem = StoreUnavailableError("event log", type(error).__name__)
+        for append in appends:
+            if not append.is_stored and append.problem is None:
+                append.problem = problem
+
+    def _away(self, error: psycopg.Error) -> StoreUnavailableError:
+        return StoreUnavailableError(f"PostgreSQL at {public_url(self._url)}", first_line(error))
 
     def close(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
-    def _write(self, appends: list[Append]) -> None:
+    def _write(self, appends: list[Append]) -> None:  # noqa: C901 - one clause for each thing that can be done
         """One transaction, tried again where that can help; in parts if a row is refused."""
         _mark_repeats(entry for append in appends for entry in append.entries)
         expect_new_keys, trust_leaves, deadlocks = True, True, 0
@@ -189,6 +221,9 @@ class _Writer:
                 if deadlocks == COMMIT_ATTEMPTS:
                     raise
                 time.sleep(RETRY_PAUSE_SECONDS * (deadlocks - 1))
+            except psycopg.errors.LockNotAvailable as error:
+                self._without_the_blocked(appends, error)
+                return
             except psycopg.errors.UndefinedTable:
                 if not trust_leaves:
                     raise
@@ -204,6 +239,15 @@ class _Writer:
             else:
                 return
 
+    def _without_the_blocked(self, appends: list[Append], error: psycopg.Error) -> None:
+        """Another transaction holds a key of one of them: that one is told to come back, the others are stored."""
+        if len(appends) == 1:
+            appends[0].problem = self._away(error)
+            return
+        middle = len(appends) // 2
+        self._write(appends[:middle])
+        self._write(appends[middle:])
+
     def _narrow_down(self, appends: list[Append], error: psycopg.Error) -> None:
         """Somewhere in the group is a row that PostgreSQL refuses: halves are tried, down to that row."""
         if len(appends) > 1:
@@ -214,13 +258,21 @@ class _Writer:
         (append,) = appends
         count = len(append.entries)
         if count > 1:
-            self._write([Append(append.day, append.entries[: count // 2], append.rejects)])
-            self._write([Append(append.day, append.entries[count // 2 :])])
+            second = Append(append.day, append.entries[count // 2 :])
+            first = Append(
+                append.day, append.entries[: count // 2], append.rejects, received=append.received - second.received
+            )
+            for half in (first, second):
+                self._write([half])
+            append.is_stored = first.is_stored and second.is_stored
+            append.problem = first.problem or second.problem
         elif count == 1:
             entry = append.entries[0]
             entry.refused = first_line(error)
             append.rejects.append(entry.reject_as(entry.refused))
-            self._write([Append(append.day, [], append.rejects)])
+            only_rejects = Append(append.day, [], append.rejects, received=append.received)
+            self._write([only_rejects])
+            append.is_stored, append.problem = only_rejects.is_stored, only_rejects.problem
         else:
             raise error
 
@@ -239,6 +291,8 @@ class _Writer:
             insert_rejects(connection, (reject for append in appends for reject in append.rejects))
             _count(cursor, self._intake_id, appends, known)
         _tell_known(appends, known)
+        for append in appends:
+            append.is_stored = True
 
     def _leaf(self, cursor: psycopg.Cursor[tuple[object, ...]], day: date) -> str:
         """The partition of `day`; the default one while nobody has made it."""
@@ -259,7 +313,7 @@ class _Writer:
                 autocommit=True,
                 connect_timeout=CONNECT_TIMEOUT_SECONDS,
                 application_name="ingestion-intake",
-                options=f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c synchronous_commit=on -c TimeZone=UTC",
+                options=_SESSION,
                 tcp_user_timeout=STATEMENT_TIMEOUT_MS,
             )
             self._leaves = {}
@@ -368,9 +422,10 @@ def _count(
         counts = days.setdefault(append.day, Counter())
         duplicates = sum(1 for entry in append.entries if entry.first_id or entry.key_hash in known)
         refused = sum(1 for entry in append.entries if entry.refused)
+        counts["received"] += append.received
         counts["duplicate"] += duplicates
         counts["rejected"] += len(append.rejects)
         counts["stored"] += len(append.entries) - duplicates - refused
     for day, counts in sorted(days.items()):
-        received = counts["stored"] + counts["duplicate"] + counts["rejected"]
-        cursor.execute(_COUNT, [day, intake_id, received, counts["stored"], counts["duplicate"], counts["rejected"]])
+        figures = [counts[name] for name in ("received", "stored", "duplicate", "rejected")]
+        cursor.execute(_COUNT, [day, intake_id, *figures])

@@ -20,6 +20,7 @@ from ingestion_pipeline.core.errors import RestoredDatabaseError
 from ingestion_pipeline.storage.postgres import Postgres
 
 ROWS_PER_CHUNK = 50_000
+BYTES_PER_CHUNK = 64_000_000
 LAKE = "delta"
 
 _TIMESTAMP = pa.timestamp("us", tz="UTC")
@@ -142,21 +143,23 @@ def chunks(postgres: Postgres, batch: Batch, *, max_rows: int = ROWS_PER_CHUNK) 
         connection.cursor() as cursor,
         cursor.copy(statement, parameters) as lines,
     ):
-        block: list[Any] = []
+        block, size = list[Any](), 0
         for line in lines:
             block.append(line)
-            if len(block) == max_rows:
+            size += len(line)
+            if len(block) == max_rows or size >= BYTES_PER_CHUNK:
                 yield _table(block)
-                block = []
+                block, size = [], 0
         if block:
             yield _table(block)
 
 
 def _table(lines: list[Any]) -> pa.Table:
-    names = [*COLUMNS, "user_agent"]
+    names, text = [*COLUMNS, "user_agent"], b"".join(lines)
     return csv.read_csv(
-        io.BytesIO(b"".join(lines)),
-        read_options=csv.ReadOptions(column_names=names),
+        io.BytesIO(text),
+        # one block: a row that is longer than a block cannot be read
+        read_options=csv.ReadOptions(column_names=names, block_size=len(text) + 1),
         parse_options=csv.ParseOptions(newlines_in_values=True),
         convert_options=csv.ConvertOptions(
             column_types={name: _TYPES.get(name, pa.string()) for name in names},

@@ -48,7 +48,7 @@ def insert_rejects(connection: psycopg.Connection[Any], rejects: Iterable[Reject
     for reject in rejects:
         payload = {name: _plain(value) for name, value in reject.payload.items()}
         identity = digest(payload) if reject.identity is None else digest(reject.identity)
-        rows.append((reject.source, reject.reason, json.dumps(payload), identity))
+        rows.append((reject.source, str(_plain(reject.reason)), json.dumps(payload), identity))
     if not rows:
         return
     rows.sort(key=lambda row: row[3])  # two writers of the same rejects then wait for each other

@@ -328,7 +328,8 @@ def test_closing_stores_what_waits(database_url: str) -> None:
 
 def test_more_than_can_wait_is_refused_at_once(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory is bounded: with PostgreSQL held up, events beyond the limit are refused; those that waited are stored."""
-    monkeypatch.setattr(event_log, "MAX_WAITING_ROWS", 2)
+    monkeypatch.setattr(event_log, "MAX_WAITING_BYTES", 2 * len(make_entry().row))
+    monkeypatch.setattr(event_log, "_SESSION", "-c TimeZone=UTC")  # it waits as long as the test holds it up
 
     async def overflow(log: EventLog) -> None:
         waiting = [asyncio.ensure_future(log.append(Append(DAY, [make_entry()])))]
@@ -376,3 +377,35 @@ def test_a_request_that_is_gone_harms_nobody(log: EventLog, database_url: str) -
 def test_keys_are_hashed_alike_here_and_in_the_database(database_url: str, key: str) -> None:
     """An event from a trigger and one over HTTP with the same key are one."""
     assert key_hash(key).hex() == value(database_url, "select events.key_hash(%s)", key).hex
+
+
+def test_only_the_request_whose_key_is_held_has_to_come_back(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A transaction that emitted an event with the same key and stays open does not stop the intake."""
+    monkeypatch.setattr(event_log, "_SESSION", "-c lock_timeout=100 -c TimeZone=UTC")
+    blocked, free = Append(DAY, [make_entry(key="held")]), Append(DAY, [make_entry(key="free")])
+
+    async def send(log: EventLog) -> list[BaseException | None]:
+        return await asyncio.gather(log.append(blocked), log.append(free), return_exceptions=True)
+
+    with psycopg.connect(database_url) as holder, opened(database_url, committers=1) as log:
+        holder.execute("select events.emit_platform_event('COPY', rule_id => 'r', idempotency_key => 'held')")
+        answers = asyncio.run(send(log))
+        holder.rollback()
+    assert [StoreUnavailableError, type(None)] == [type(answer) for answer in answers]
+    assert [free.entries[0].event_id] == stored_ids(database_url)
+
+
+def test_an_event_that_gets_lost_before_the_commit_is_seen_in_the_counts(log: EventLog, database_url: str) -> None:
+    """What came in is counted by itself, not as the sum of what became of it."""
+    asyncio.run(log.append(Append(DAY, [make_entry()], received=2)))
+    assert {"received": 2, "stored": 1, "duplicate": 0, "rejected": 0} == counts(database_url)
+
+
+@pytest.mark.parametrize("reason", ["unknown field a\x00b", "half a pair \ud83d"])
+def test_a_reason_that_cannot_be_stored_is_stored_readably(log: EventLog, database_url: str, reason: str) -> None:
+    """And costs no event beside it."""
+    store(log, [make_entry()], rejects=[Reject("events", reason, {"event": {}})])
+    assert 1 == len(stored_ids(database_url))
+    assert reason[:4] == value(database_url, "select reason from operations.rejects")[:4]

@@ -2,8 +2,7 @@
 -- domains/events/retention.py, which calls this one.
 --
 -- An event expires by its class (events.event_retention), counted from the UTC day on which it happened; of a type that
--- the registry has lost, after the longest class. A reject expires by the class of its type, counted from when it was
--- first received; of an unknown type after the shortest class, because nobody can say what it is needed for.
+-- the registry has lost, after the longest class. Idempotency keys, rejects and requests expire as events.prune says.
 -- An event that is not yet in the lake stays, whatever its age, unless it has failed for good and its class is over.
 -- A day's partition goes `hot_days` after the day when all of it is in the lake; if some of it is not, or has failed or
 -- is claimed, the rest of its rows go. A partition that somebody reads is left for the next time: the intake would wait
@@ -28,8 +27,6 @@ declare
             where warehouse_type = 'delta' and status = 'committed'
         ), '0'
     );
-    -- once: as a condition it would be made anew for every row
-    oldest_key constant uuid := events.time_ordered_id(now() - make_interval(days => greatest(deduplication_days, 7)));
     unsettled constant text [] := '{pending,processing,failed}';
     leaf record;
     name text;
@@ -104,17 +101,11 @@ begin
         end if;
     end loop;
 
-    delete from events.event_keys where event_id < oldest_key;
-    get diagnostics amount = row_count;
-    removed := removed || jsonb_build_object('idempotency_keys', amount);
-
-    delete from operations.rejects
-    where source = 'events' and first_seen_at < now() - coalesce(
-        (select kept_for from events.event_retention as kept where kept.event_type = payload -> 'event' ->> 'type'),
-        shortest
+    removed := removed || jsonb_build_object(
+        'idempotency_keys', events.prune('idempotency_keys', deduplication_days),
+        'rejects', events.prune('rejects', deduplication_days),
+        'api_requests', events.prune('api_requests', deduplication_days)
     );
-    get diagnostics amount = row_count;
-    removed := removed || jsonb_build_object('rejects', amount);
 
     delete from events.counted_views where counted_at < now() - interval '2 days';
     get diagnostics amount = row_count;
@@ -124,9 +115,6 @@ begin
     get diagnostics amount = row_count;
     removed := removed || jsonb_build_object('address_keys', amount);
 
-    delete from operations.api_requests where occurred_at < now() - interval '30 days';
-    get diagnostics amount = row_count;
-    removed := removed || jsonb_build_object('api_requests', amount);
     removed := removed || jsonb_build_object('metrics', events.cleanup_expired_metrics());
 
     -- last, because from the first one on the intake waits until this transaction ends

@@ -18,7 +18,7 @@ declare
 begin
     perform pg_advisory_xact_lock(hashtextextended('events.event_log', 2));
     for wanted in
-        select generate_series(first_day, (now() + make_interval(days => days_ahead))::date, interval '1 day')::date
+        select generate_series(first_day, (now() + make_interval(days => least(days_ahead, 60)))::date, interval '1 day')::date
         union
         select distinct received_at::date from events.event_log_default
         order by 1

@@ -1,7 +1,8 @@
 -- Takes a person out of PostgreSQL: their events in the hot log are deleted, or, to anonymise them, lose everything that
--- names or links: ids, session, address, context, and of event_data all but numbers and booleans. What was refused of
--- theirs is deleted either way, and their name leaves the request log. Returns how much of what. The hashes of
--- idempotency keys stay: they name nobody, and a late copy of an erased event must not come back.
+-- names or links: ids, session, address, context, and of event_data all but the numbers and booleans of properties that
+-- the schema of the event says are such. What was refused of theirs is deleted either way, and their name leaves the
+-- request log. Returns how much of what. The hashes of idempotency keys stay: they name nobody, and a late copy of an
+-- erased event must not come back.
 create or replace function events.erase_hot_events(erased_user text, erasure_mode text)
 returns jsonb
 language plpgsql
@@ -33,8 +34,15 @@ begin
             user_id = null, session_id = null, idempotency_key = null, metadata = '{}', clock_skew_seconds = null,
             address_hash = null, previous_address_hash = null,
             event_data = (
-                select coalesce(jsonb_object_agg(key, value), '{}')
-                from jsonb_each(event_data) where jsonb_typeof(value) in ('number', 'boolean')
+                select coalesce(jsonb_object_agg(member.key, member.value), '{}')
+                from jsonb_each(event_data) as member
+                inner join events.event_schemas as registered
+                    on event_log.event_type = registered.event_type
+                    and event_log.schema_version = registered.schema_version
+                where
+                    jsonb_typeof(member.value) in ('number', 'boolean')
+                    and registered.json_schema -> 'properties' -> member.key -> 'type'
+                    ?| '{number,integer,boolean}'::text []
             )
             where user_id = erased_user
             returning event_id

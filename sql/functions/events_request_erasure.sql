@@ -1,5 +1,5 @@
 -- Records that a person is to be erased or anonymised, and does so in PostgreSQL at once; the lake and the warehouse
--- follow when a worker completes the request. Asked again while that is open, it is the same request.
+-- follow when a worker completes the request. Asked again while that is open, it is the same request, due at once.
 create or replace function events.request_erasure(
     erased_user text, erasure_mode text, actor text, request_id text default null
 )
@@ -15,7 +15,8 @@ declare
 begin
     insert into events.erasure_requests as requests (user_id, user_digest, mode, requested_by, request_id)
     values (erased_user, subject, erasure_mode, actor, request_erasure.request_id)
-    on conflict (user_id, mode) where status = 'requested' do update set request_id = excluded.request_id
+    on conflict (user_id, mode) where status = 'requested' do update set
+        request_id = excluded.request_id, next_attempt_at = clock_timestamp()
     returning erasure_id into found_id;
     insert into operations.audit_log (actor, action, subject_digest, request_id, details)
     values (

@@ -16,6 +16,9 @@ comment on table operations.audit_log is
 create index audit_log_subject on operations.audit_log (subject_digest) where subject_digest is not null;
 
 revoke update, delete on operations.audit_log from pipeline_worker;
+-- these name people and callers: whoever reads figures has no need of them
+revoke select on operations.audit_log, operations.rejects, operations.api_requests, operations.app_tokens
+from pipeline_reader;
 grant insert on operations.audit_log to pipeline_intake;
 
 create table events.erasure_requests (
@@ -30,13 +33,16 @@ create table events.erasure_requests (
     completed_at timestamptz,
     removed jsonb not null default '{}',
     days date[] not null default '{}',
+    attempt_count integer not null default 0 check (attempt_count >= 0),
+    next_attempt_at timestamptz not null default clock_timestamp(),
     error_message text,
     check ((status = 'completed') = (user_id is null)),
     check ((status = 'completed') = (completed_at is not null))
 );
 comment on table events.erasure_requests is
 'One row per request to erase or anonymise a person: what was removed where, which days of the lake it changed. The '
-'person''s id is there only until the request is completed, then only its SHA-256.';
+'person''s id is there only until the request is completed, then only its SHA-256. One that fails is tried again at '
+'next_attempt_at, after 1, 2, 4 … 60 minutes.';
 
 create unique index erasure_requests_open on events.erasure_requests (user_id, mode) where status = 'requested';
 

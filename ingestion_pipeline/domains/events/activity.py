@@ -1,6 +1,7 @@
 """What users do over days and weeks: who is active, how far they get in a funnel, who comes back. Pure.
 
-Only counted events of known users count. A user is new on the UTC day of their first counted event.
+Only counted events of known users count. A user is new on the UTC day of the first counted event that the pipeline
+remembers: who comes back after the last of theirs has expired, or after an erasure, is new again.
 
 Whether somebody is new depends on the whole history, which no day should read again: events/active_users keeps one
 small row per user and day with a mark on the first, and what looks back reads that. One run each of plain DuckDB on a

@@ -1,7 +1,7 @@
 """The endpoints of whoever answers for the data: erase or export a person, look through the rejects, replay them.
 
-The intake has no hand in the lake's files: an erasure is recorded and done in PostgreSQL here, completed by a worker
-(erasure.py). What blocks runs in threads.
+The intake reads the lake, for an export, and never changes it: an erasure is recorded and done in PostgreSQL here, and
+completed by a worker (erasure.py). What blocks runs in threads.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from ingestion_pipeline.domains.events.replay import Selection, replay, retry_fa
 from ingestion_pipeline.intake.bodies import decode
 from ingestion_pipeline.intake.endpoints import Answer, Call, Endpoint, json_answer
 from ingestion_pipeline.intake.parameters import NO_CURSOR, cursor_of, position_of, query_of, refused, require_storable
-from ingestion_pipeline.intake.problems import Problem
+from ingestion_pipeline.intake.problems import FieldError, Problem
 from ingestion_pipeline.intake.services import Services
 from ingestion_pipeline.storage.lake import Lake
 from ingestion_pipeline.storage.postgres import Postgres
@@ -137,7 +137,7 @@ def admin_endpoints(services: Services) -> list[Endpoint]:
             handler=admin.export,
             access=ACCESS,
             summary="Everything held about a person",
-            description="An event that is in the hot log and in the lake is there twice: so it is held. Audited.",
+            description="An event in the hot log and in the lake is there twice: so it is held. Each page is audited.",
             parameters=openapi.EXPORT_PARAMETERS,
             responses=openapi.EXPORT_RESPONSES,
         ),
@@ -226,6 +226,8 @@ class Administration:
         body = decode(call.body, _REPLAY_BODY)
         for name, instant in (("from", body.from_), ("to", body.to)):
             require_storable(name, instant)
+        if body.failed and body.id is not None:
+            raise refused(FieldError("id", "no id together with failed: failed events are no rejects", str(body.id)))
         selection = Selection(
             reject_id=body.id, first=body.from_, before=body.to, event_type=body.type, reason=body.reason
         )
@@ -235,7 +237,7 @@ class Administration:
         audited: dict[str, Any] = {"by": call.caller.name, "request_id": call.request_id, "is_dry_run": body.dry_run}
         with closing(Postgres(self._services.database_url)) as postgres:
             if body.failed:
-                retried = retry_failed(postgres, selection, **audited)
+                retried = retry_failed(postgres, selection, most=body.limit, **audited)
                 return {"accepted": 0, "duplicates": 0, "rejected": 0, "retried": retried}
             done = replay(postgres, self._services.settings, selection, most=body.limit, **audited)
         return {**vars(done), "retried": 0}

@@ -9,7 +9,7 @@ from ingestion_pipeline.domains.events.erasure import changed_days, settle_chang
 from ingestion_pipeline.domains.events.sync import sync
 from ingestion_pipeline.domains.events.tables import EVENT_HISTORY
 from ingestion_pipeline.orchestration.metadata import materialized
-from ingestion_pipeline.orchestration.partitions import partition_window
+from ingestion_pipeline.orchestration.partitions import FIRST_DAY, partition_window
 from ingestion_pipeline.orchestration.specs import table_asset
 from ingestion_pipeline.settings import Settings
 from ingestion_pipeline.storage.lake import Lake
@@ -30,9 +30,11 @@ def event_history(
     what is derived from it is then recomputed. Cadence: twice a minute while events arrive. Readers: aggregations,
     activity, funnels, retention cohorts.
     """
-    report, changed = sync(postgres, lake, users_table=settings.events_users_table), changed_days(postgres)
+    report = sync(postgres, lake, users_table=settings.events_users_table)
     asked = {date.fromisoformat(key) for key in context.partition_keys}
-    for day in sorted({*report.days, *(it.day for it in changed)} - asked):
+    changed = changed_days(postgres)  # also of a run that was killed before it could say so
+    days = {it.day for it in changed} - asked
+    for day in sorted(day for day in days if day >= FIRST_DAY):  # earlier ones have no partition
         rows = {"dagster/partition_row_count": lake.row_counts(EVENT_HISTORY, Window.of_days(day, day)).get(day, 0)}
         context.log_event(dg.AssetMaterialization(EVENT_HISTORY.asset_key, partition=day.isoformat(), metadata=rows))
     settle_changed_days(postgres, changed)

@@ -9,6 +9,7 @@ import pandas as pd
 
 from ingestion_pipeline.core.clock import utc_now
 from ingestion_pipeline.core.windows import Window
+from ingestion_pipeline.domains.events.erasure import has_erasure_requests
 from ingestion_pipeline.domains.events.sync import ALL_TIME, LOCK
 from ingestion_pipeline.domains.events.tables import EVENT_HISTORY
 from ingestion_pipeline.orchestration.checks import SHOWN_ROWS
@@ -16,10 +17,12 @@ from ingestion_pipeline.orchestration.failures import RETRY_POLICY, explained_fa
 from ingestion_pipeline.orchestration.metadata import preview
 from ingestion_pipeline.orchestration.specs import log_context
 from ingestion_pipeline.settings import Settings
+from ingestion_pipeline.storage.event_reader import lag_seconds
 from ingestion_pipeline.storage.lake import Lake
 from ingestion_pipeline.storage.postgres import Postgres
 
 CHECKED_DAYS = 7
+MOST_LAG_SECONDS = 900
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,8 @@ def accounts(postgres: Postgres, lake: Lake, first: date, last: date) -> list[Ac
     asset=dg.AssetKey(list(EVENT_HISTORY.asset_key)),
     name="event_history_accounts_for_every_event",
     description=(
-        "Per day of the last week: received = stored + duplicate + rejected, and stored = in the lake + pending + dead."
+        "Per day of the last week: received = stored + duplicate + rejected, and stored = in the lake + pending + "
+        "dead. No event waits for the lake longer than 15 minutes."
     ),
     retry_policy=RETRY_POLICY,
 )
@@ -78,11 +82,17 @@ def event_history_accounts_for_every_event(
         today = utc_now().date()
         days = min(CHECKED_DAYS, settings.events_hot_days)  # older ones may have left PostgreSQL
         found = accounts(postgres, lake, today - timedelta(days=days - 1), today)
-    unbalanced = [account for account in found if not account.is_balanced]
-    metadata: dict[str, Any] = {"days": len(found), "events": sum(account.received for account in found)}
+        lag = lag_seconds(postgres, now=utc_now())
+        is_erasing = has_erasure_requests(postgres)  # PostgreSQL has been erased then, the lake not yet
+    unbalanced = [account for account in found if not account.is_balanced and not is_erasing]
+    metadata: dict[str, Any] = {
+        "days": len(found),
+        "events": sum(account.received for account in found),
+        "lag_seconds": lag,
+    }
     if unbalanced:
         metadata["examples"] = dg.MetadataValue.md(preview(pd.DataFrame(unbalanced[:SHOWN_ROWS])))
-    return dg.AssetCheckResult(passed=not unbalanced, metadata=metadata)
+    return dg.AssetCheckResult(passed=not unbalanced and lag <= MOST_LAG_SECONDS, metadata=metadata)
 
 
 CHECKS = [event_history_accounts_for_every_event]

@@ -1,7 +1,8 @@
 """The assets derived from the event history: load, call a pure function, store. No arithmetic here.
 
 What a day changes beyond its own partition is built again with it, never left to be wrong: funnels of the days before,
-which the day's events complete; cohorts of the weeks after; whoever is no longer new on a later day.
+which the day's events complete; cohorts of the weeks after; whoever is no longer new on a later day. What would be
+derived from days of which events have expired is not built again: those rows stay as they are (retention.py).
 """
 
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from ingestion_pipeline.core.funnels import parse_funnels
 from ingestion_pipeline.core.tables import Table
 from ingestion_pipeline.core.windows import DAY, Window, midnight
 from ingestion_pipeline.domains.events.activity import FUNNEL_DAYS, MONTH_DAYS
+from ingestion_pipeline.domains.events.retention import first_rebuildable_day, first_rebuildable_week
 from ingestion_pipeline.domains.events.tables import (
     ACTIVE_USERS,
     DAILY_ACTIVE_USERS,
@@ -24,7 +26,7 @@ from ingestion_pipeline.domains.events.tables import (
     FUNNELS,
     RETENTION_COHORTS,
 )
-from ingestion_pipeline.orchestration.metadata import materialized
+from ingestion_pipeline.orchestration.metadata import PREVIEW_ROWS, materialized, preview
 from ingestion_pipeline.orchestration.partitions import FIRST_DAY, monday, partition_window
 from ingestion_pipeline.orchestration.specs import lookback, table_asset
 from ingestion_pipeline.settings import Settings
@@ -91,7 +93,8 @@ def active_users(
     """
     window = partition_window(context)
     with postgres.exclusive(ACTIVE_USERS.qualified_name):
-        for part in lake.chunks(EVENT_HISTORY, window):
+        # by whole weeks, as the cohorts that are counted from it
+        for part in _parts(lake, EVENT_HISTORY, window, since=first_rebuildable_week(postgres)):
             _store_active_users(lake, part)
             for day, rows in _unmarked_days(lake, part):
                 metadata = {"dagster/partition_row_count": rows}
@@ -112,12 +115,13 @@ def daily_active_users(
     from ingestion_pipeline.domains.events import activity
 
     window, frames = partition_window(context), list["pd.DataFrame"]()
-    for part in lake.chunks(EVENT_HISTORY, window):
+    since = first_rebuildable_day(postgres) + (MONTH_DAYS - 1) * DAY
+    for part in _parts(lake, EVENT_HISTORY, window, since=since):
         active = lake.read(ACTIVE_USERS, part.widened(before=(MONTH_DAYS - 1) * DAY))
         sessions = activity.sessions(lake.read(EVENT_HISTORY, part)).execute()
         frames.append(activity.daily_active_users(active, sessions, days=part.days()))
         postgres.replace(DAILY_ACTIVE_USERS, frames[-1], part)
-    return _materialized(context, DAILY_ACTIVE_USERS, frames)
+    return _materialized(context, postgres, DAILY_ACTIVE_USERS, frames)
 
 
 @table_asset(FUNNELS, deps=[EVENT_HISTORY])
@@ -138,19 +142,19 @@ def funnels(
 
     window, frames = partition_window(context), list["pd.DataFrame"]()
     wanted, after = parse_funnels(settings.events_funnels), FUNNEL_DAYS * DAY
-    since = min(max(window.start - after, midnight(FIRST_DAY)), window.start)
-    for part in lake.chunks(EVENT_HISTORY, Window(since, window.end)):
+    start = min(max(window.start - after, midnight(FIRST_DAY)), window.start)
+    for part in _parts(lake, EVENT_HISTORY, Window(start, window.end), since=first_rebuildable_day(postgres)):
         events = lake.read(EVENT_HISTORY, part.widened(after=after))
         frames.append(pd.concat([activity.funnels(events, funnel, days=part.days()) for funnel in wanted]))
         postgres.replace(FUNNELS, frames[-1], part)
-    return _materialized(context, FUNNELS, frames)
+    return _materialized(context, postgres, FUNNELS, frames)
 
 
 @table_asset(RETENTION_COHORTS, deps=[ACTIVE_USERS])
 def retention_cohorts(
     context: dg.AssetExecutionContext, postgres: dg.ResourceParam[Postgres], lake: dg.ResourceParam[Lake]
 ) -> dg.MaterializeResult:
-    """One row per week per cohort: the users whose first event is in the cohort's week, and who of them came back.
+    """One row per week per cohort: users whose first counted event is in the cohort's week, and who of them came back.
 
     Key: week, cohort_week. Source: events/active_users. Cadence: hourly for the running week. A week that changes
     changes the cohorts of all later ones: with a week, those after it are built again. Readers: dashboards.
@@ -159,12 +163,12 @@ def retention_cohorts(
 
     window, frames = partition_window(context), list["pd.DataFrame"]()
     built = Window(window.start, max(window.end, _end_of_cohorts(postgres)))
-    for part in lake.chunks(ACTIVE_USERS, built, unit_days=7):
+    for part in _parts(lake, ACTIVE_USERS, built, since=first_rebuildable_week(postgres), unit_days=7):
         new_users = _new_users(lake, Window(EARLIEST, part.end))
         weeks = [day for day in part.days() if day == monday(day)]
         frames.append(activity.retention_cohorts(lake.read(ACTIVE_USERS, part), new_users, weeks=weeks))
         postgres.replace(RETENTION_COHORTS, frames[-1], part)
-    return _materialized(context, RETENTION_COHORTS, frames)
+    return _materialized(context, postgres, RETENTION_COHORTS, frames)
 
 
 def _aggregations(
@@ -177,10 +181,20 @@ def _aggregations(
     with postgres.transaction() as connection:
         schemas = connection.execute("select event_type, json_schema from events.event_schemas").fetchall()
     properties = numeric_properties(schemas)
-    for part in lake.chunks(EVENT_HISTORY, window, unit_days=7 if grain == "week" else 1):
+    since, unit_days = (
+        (first_rebuildable_week(postgres), 7) if grain == "week" else (first_rebuildable_day(postgres), 1)
+    )
+    for part in _parts(lake, EVENT_HISTORY, window, since=since, unit_days=unit_days):
         frames.append(event_aggregations(lake.read(EVENT_HISTORY, part), properties, grain=grain))
         postgres.replace(target, frames[-1], part)
-    return _materialized(context, target, frames)
+    return _materialized(context, postgres, target, frames)
+
+
+def _parts(lake: Lake, source: Table, window: Window, *, since: date, unit_days: int = 1) -> Iterator[Window]:
+    """What of `window` is to be built, part by part; nothing before `since`."""
+    start = max(window.start, midnight(since))
+    if start < window.end:
+        yield from lake.chunks(source, Window(start, window.end), unit_days=unit_days)
 
 
 def _store_active_users(lake: Lake, part: Window) -> None:
@@ -218,15 +232,26 @@ def _end_of_cohorts(postgres: Postgres) -> datetime:
 
 
 def _materialized(
-    context: dg.AssetExecutionContext, table: Table, frames: "list[pd.DataFrame]"
+    context: dg.AssetExecutionContext, postgres: Postgres, table: Table, frames: "list[pd.DataFrame]"
 ) -> dg.MaterializeResult:
-    """What was done to `table`; rows are counted by their partition."""
-    import pandas as pd
+    """What `table` holds of the partitions, and of what was built the last rows without their properties.
 
-    days = pd.concat([frame[table.partition_column] for frame in frames])
-    counts = pd.to_datetime(days, utc=True).dt.date.value_counts()
+    What Dagster shows, it keeps, out of the reach of an erasure: an amount may be that of one person.
+    """
     sample = next((frame for frame in reversed(frames) if len(frame)), None)
-    return materialized(context, table, counts={day: int(n) for day, n in counts.items()}, sample=sample)
+    extra = {}
+    if sample is not None:
+        columns = [name for name in table.column_names if name != "properties"]
+        extra["preview"] = dg.MetadataValue.md(preview(sample[columns].tail(PREVIEW_ROWS)))
+    return materialized(context, table, counts=_row_counts(postgres, table, partition_window(context)), extra=extra)
+
+
+def _row_counts(postgres: Postgres, table: Table, window: Window) -> dict[date, int]:
+    """Rows of `table` per day of its partition column."""
+    column = table.partition_column
+    statement = f"select {column}::date, count(*) from {table.qualified_name} where {column} >= %s and {column} < %s"
+    with postgres.transaction() as connection:
+        return dict(connection.execute(f"{statement} group by 1".encode(), [window.start, window.end]).fetchall())
 
 
 ASSETS = [

@@ -89,7 +89,9 @@ def enriched(rows: pa.Table, users: Mapping[str, User], views: CountedViews, *, 
         "browser": _taken([found.browser for found in devices], agents, pa.string()),
         "operating_system": _taken([found.operating_system for found in devices], agents, pa.string()),
         "user_role": _taken([user.role if user else None for user in found], people, pa.string()),
-        "user_tenure_days": pc.floor(pc.divide(_seconds(pc.subtract(occurred, created)), SECONDS_PER_DAY)),
+        "user_tenure_days": pc.floor(pc.divide(_seconds(pc.subtract(occurred, created)), SECONDS_PER_DAY)).cast(
+            pa.int64()
+        ),
         "batch_number": pa.repeat(batch_number, rows.num_rows),
         "day": occurred.cast(pa.date32()),
     }

@@ -3,12 +3,13 @@
 Every step may be repeated: who finds a request that was begun does it again from the start and ends at the same place.
 A file of the lake that held the person is gone afterwards, also for older versions of the table.
 
-What stays: hashes of idempotency keys, figures that were counted (those of changed days are built again), backups. An
-event that arrives under the same id later is a new event. Events of others that name the person in their data, as a
-viewed profile, are theirs: an id in them cannot be told from another text.
+What stays: hashes of idempotency keys, figures that were counted (those of changed days are built again, but for days
+of which events have expired), backups. Anonymous events are pseudonymous at best: numbers and times may still single
+somebody out. An event that arrives under the same id later is a new event. Events of others that name the person in
+their data, as a viewed profile, are theirs: an id in them cannot be told from another text.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Literal
@@ -21,24 +22,36 @@ import structlog
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
-from ingestion_pipeline.core.errors import IngestionError
+from ingestion_pipeline.core.errors import ConfigurationError, IngestionError
 from ingestion_pipeline.core.windows import Window
+from ingestion_pipeline.domains.events.retention import (
+    first_rebuildable_day,
+    first_rebuildable_week,
+    unreached_warehouses,
+    without_names,
+)
 from ingestion_pipeline.domains.events.sync import ALL_TIME, LOCK
 from ingestion_pipeline.domains.events.tables import ACTIVE_USERS, EVENT_HISTORY
 from ingestion_pipeline.settings import Settings
 from ingestion_pipeline.storage.lake import Lake
 from ingestion_pipeline.storage.postgres import Postgres
+from ingestion_pipeline.storage.warehouses.base import Warehouse
 from ingestion_pipeline.storage.warehouses.catalogue import warehouse
 
 Mode = Literal["erase", "anonymise"]
 
 REASON = "erasure"
 ROWS_PER_MERGE = 2_000_000
+_KEPT_TYPES = {"number", "integer", "boolean"}
 _BLANK = ("user_id", "session_id", "address_hash", "user_role", "clock_skew_seconds", "user_tenure_days")
 
 _REQUEST = "select events.request_erasure(%s, %s, %s, %s)"
 _READ = "select erasure_id, user_id, mode, removed, days from events.erasure_requests where erasure_id = %s"
-_OPEN = "select erasure_id from events.erasure_requests where status = 'requested' order by requested_at"
+_DUE = """
+select erasure_id from events.erasure_requests
+where status = 'requested' and next_attempt_at <= clock_timestamp()
+order by requested_at
+"""
 _ERASE_HOT = """
 update events.erasure_requests
 set removed = events.added_counts(removed, events.erase_hot_events(user_id, mode))
@@ -60,18 +73,23 @@ update events.erasure_requests set
 where erasure_id = %s and status = 'requested'
 returning requested_by, mode, user_digest, request_id, removed, days
 """
-# a day on which some class has expired would be derived from what is left of it
 _CHANGED = """
 insert into events.changed_days as changed (day, reason)
 select day, %s
 from unnest(%s::date[]) as day
-where day >= (now() - (select min(kept_for) from events.retention_classes))::date
+where day >= %s
 on conflict (day) do update set reason = excluded.reason, changed_at = excluded.changed_at
 """
 _AUDIT = """
 insert into operations.audit_log (actor, action, subject_digest, request_id, details) values (%s, %s, %s, %s, %s)
 """
-_NOTE_ERROR = "update events.erasure_requests set error_message = %s where erasure_id = %s and status = 'requested'"
+_POSTPONE = """
+update events.erasure_requests set
+    error_message = %s, attempt_count = attempt_count + 1,
+    next_attempt_at = clock_timestamp() + make_interval(mins => least(60, power(2, least(attempt_count, 6))::integer))
+where erasure_id = %s and status = 'requested'
+"""
+_SCHEMAS = "select event_type, schema_version, json_schema from events.event_schemas"
 _CHANGED_DAYS = "select day, changed_at from events.changed_days order by day"
 _SETTLE_DAY = "delete from events.changed_days where day = %s and changed_at = %s"
 
@@ -121,13 +139,13 @@ def erase(
 
 
 def run_erasure_requests(postgres: Postgres, lake: Lake, settings: Settings) -> list[Erasure]:
-    """Completes every open request; one that fails does not stop the others.
+    """Completes every request that is due; one that fails does not stop the others and waits for 1, 2, 4 … 60 minutes.
 
     Raises:
         IngestionError: of the first that failed, after the others.
     """
     with postgres.transaction() as connection:
-        waiting = [erasure_id for (erasure_id,) in connection.execute(_OPEN)]
+        waiting = [erasure_id for (erasure_id,) in connection.execute(_DUE)]
     done, problems = list[Erasure](), list[IngestionError]()
     for erasure_id in waiting:
         try:
@@ -135,7 +153,7 @@ def run_erasure_requests(postgres: Postgres, lake: Lake, settings: Settings) -> 
         except IngestionError as error:
             problems.append(error)
             with postgres.transaction() as connection:
-                connection.execute(_NOTE_ERROR, [str(error), erasure_id])
+                connection.execute(_POSTPONE, [str(error), erasure_id])
     if problems:
         raise problems[0]
     return done
@@ -144,7 +162,7 @@ def run_erasure_requests(postgres: Postgres, lake: Lake, settings: Settings) -> 
 def has_erasure_requests(postgres: Postgres) -> bool:
     """Is there anything for `run_erasure_requests` to do?"""
     with postgres.transaction() as connection:
-        return connection.execute(_OPEN).fetchone() is not None
+        return connection.execute(_DUE).fetchone() is not None
 
 
 def complete(postgres: Postgres, lake: Lake, settings: Settings, erasure_id: UUID) -> Erasure:
@@ -177,7 +195,8 @@ def settle_changed_days(postgres: Postgres, days: Sequence[ChangedDay]) -> None:
 def _erase_history(postgres: Postgres, lake: Lake, request: Erasure) -> None:
     history = lake.read(EVENT_HISTORY, ALL_TIME)
     theirs = history.filter(history.user_id == request.user_id)
-    found = theirs.select("event_id", "day", "event_data").to_pyarrow()
+    found = theirs.select("event_id", "day", "event_type", "schema_version", "event_data").to_pyarrow()
+    kept = _kept_properties(postgres)
     with postgres.transaction() as connection:
         if request.mode == "erase":  # a sync that was under way may have left states of hot events that are gone
             connection.execute(_FORGET_STATES, [found["event_id"].to_pylist()])
@@ -186,7 +205,7 @@ def _erase_history(postgres: Postgres, lake: Lake, request: Erasure) -> None:
         if request.mode == "erase":
             lake.merge(EVENT_HISTORY, part.select(["event_id", "day"]), deletes=True)
         else:
-            lake.merge(EVENT_HISTORY, anonymous(part))
+            lake.merge(EVENT_HISTORY, anonymous(part, kept))
     lake.purge(EVENT_HISTORY)
 
 
@@ -204,22 +223,40 @@ def _parts(lake: Lake, found: pa.Table) -> Iterator[pa.Table]:
 
 
 def _erase_active_users(postgres: Postgres, lake: Lake, request: Erasure) -> None:
+    """A first day whose cohort is never derived again keeps its row, nameless: later weeks count the same users."""
     with postgres.exclusive(ACTIVE_USERS.qualified_name):
         active = lake.read(ACTIVE_USERS, ALL_TIME)
-        found = active.filter(active.user_id == request.user_id).select("user_id", "day").to_pyarrow()
+        found = active.filter(active.user_id == request.user_id).to_pyarrow()
         with postgres.transaction() as connection:
             _say_found(connection, request, "active_days", found)
-        lake.merge(ACTIVE_USERS, found, deletes=True)
+        settled = first_rebuildable_week(postgres)
+        for day in found.filter(found["is_new"])["day"].to_pylist():
+            if day < settled:
+                window = Window.of_days(day, day)
+                rows = lake.read(ACTIVE_USERS, window).to_pyarrow()
+                lake.replace(ACTIVE_USERS, without_names(rows, [request.user_id or ""]), window)
+        lake.merge(ACTIVE_USERS, found.select(["user_id", "day"]), deletes=True)
         lake.purge(ACTIVE_USERS)
 
 
 def _erase_copies(postgres: Postgres, settings: Settings, request: Erasure) -> None:
-    """In a warehouse the person's rows are deleted in either mode."""
+    """In a warehouse the person's rows are deleted in either mode.
+
+    Raises:
+        ConfigurationError: another warehouse holds copies too, and this request has not been there yet.
+    """
+    destination = warehouse(settings, EVENT_HISTORY)
+    if destination is not None:
+        _erase_copy(postgres, destination, request)
+    left = [name for name in unreached_warehouses(postgres, settings) if f"{name}_events" not in request.removed]
+    if left:
+        expected = f"{left[0]}, which holds copies of events, until this is done there"
+        raise ConfigurationError("WAREHOUSE", settings.warehouse or "", expected)
+
+
+def _erase_copy(postgres: Postgres, destination: Warehouse, request: Erasure) -> None:
     from ingestion_pipeline.domains.events.copies import erase_user
 
-    destination = warehouse(settings, EVENT_HISTORY)
-    if destination is None:
-        return
     try:
         rows = erase_user(postgres, destination, request.user_id or "")
     finally:
@@ -233,19 +270,29 @@ def _erase_copies(postgres: Postgres, settings: Settings, request: Erasure) -> N
 
 
 def _complete(postgres: Postgres, erasure_id: UUID) -> None:
+    rebuildable = first_rebuildable_day(postgres)
     with postgres.transaction() as connection:
         row = connection.execute(_COMPLETE, [erasure_id]).fetchone()
         if row is None:  # somebody else has
             return
         by, mode, digest, request_id, removed, days = row
-        connection.execute(_CHANGED, [REASON, days])
+        connection.execute(_CHANGED, [REASON, days, rebuildable])
         details = Jsonb({"erasure_id": str(erasure_id), "removed": removed, "days": len(days)})
         connection.execute(_AUDIT, [by, f"{mode} completed", digest, request_id, details])
     log.info("person is erased", erasure_id=str(erasure_id), mode=mode, removed=removed)
 
 
-def anonymous(found: pa.Table) -> pa.Table:
-    """What the rows of a person become: nothing that names, links or describes, of their data numbers and booleans."""
+def anonymous(found: pa.Table, kept: Mapping[tuple[str, int], Collection[str]]) -> pa.Table:
+    """What the rows of a person become: nothing that names, links or describes.
+
+    Args:
+        found: Columns event_id, day, event_type, schema_version, event_data.
+        kept: By type and version the properties of event_data that stay where they are numbers or booleans.
+    """
+    members = [
+        _numbers(row["event_data"], kept.get((row["event_type"], row["schema_version"]), ()))
+        for row in found.select(["event_type", "schema_version", "event_data"]).to_pylist()
+    ]
     types = {"user_tenure_days": pa.int64(), "clock_skew_seconds": pa.float64()}
     blank = {name: pa.nulls(found.num_rows, types.get(name, pa.string())) for name in _BLANK}
     return pa.table(
@@ -254,16 +301,37 @@ def anonymous(found: pa.Table) -> pa.Table:
             "day": found["day"],
             **blank,
             "metadata": pa.repeat("{}", found.num_rows),
-            "event_data": pa.array([_numbers(text) for text in found["event_data"].to_pylist()], pa.string()),
+            "event_data": pa.array(members, pa.string()),
         }
     )
 
 
-def _numbers(event_data: str) -> str:
-    """The members of a JSON object that are numbers or booleans, spelled as they were."""
+def _numbers(event_data: str, names: Collection[str]) -> str:
+    """Those of the members `names` of a JSON object that are numbers or booleans, spelled as they were."""
     members = msgspec.json.decode(event_data, type=dict[str, msgspec.Raw])
-    kept = {name: raw for name, raw in members.items() if bytes(raw)[:1] not in (b'"', b"{", b"[", b"n")}
+    kept = {
+        name: raw for name, raw in members.items() if name in names and bytes(raw)[:1] not in (b'"', b"{", b"[", b"n")
+    }
     return msgspec.json.encode(kept).decode()
+
+
+def _kept_properties(postgres: Postgres) -> dict[tuple[str, int], set[str]]:
+    """By event type and schema version: the properties that the registered schema says are numbers or booleans."""
+    with postgres.transaction() as connection:
+        return {
+            (event_type, version): {name for name, rule in _properties(schema) if _types(rule) & _KEPT_TYPES}
+            for event_type, version, schema in connection.execute(_SCHEMAS)
+        }
+
+
+def _properties(schema: object) -> Iterable[tuple[str, object]]:
+    found = schema.get("properties") if isinstance(schema, dict) else None
+    return found.items() if isinstance(found, dict) else ()
+
+
+def _types(rule: object) -> set[object]:
+    found = rule.get("type") if isinstance(rule, dict) else None
+    return set(found) if isinstance(found, list) else {found}
 
 
 def _read(postgres: Postgres, erasure_id: UUID) -> Erasure:

@@ -22,8 +22,8 @@ JSON_COLUMNS = ("event_data", "metadata")
 
 _SEES_ALL = "select set_config('app.scope', 'application', true)"  # where the intake's role asks
 _AUDIT = """
-insert into operations.audit_log (actor, action, subject_digest, request_id)
-values (%s, 'export', encode(sha256(convert_to(%s, 'UTF8')), 'hex'), %s)
+insert into operations.audit_log (actor, action, subject_digest, request_id, details)
+values (%s, 'export', encode(sha256(convert_to(%s, 'UTF8')), 'hex'), %s, jsonb_build_object('after', %s::text))
 """
 _HOT = """
 select
@@ -69,16 +69,15 @@ class Record:
 def export(
     postgres: Postgres, lake: Lake, user_id: str, *, by: str, request_id: str | None = None, after: Record | None = None
 ) -> Generator[Record, None, None]:
-    """The records of a person, the same ones in the same order whenever nothing has changed; audited.
+    """The records of a person, the same ones in the same order whenever nothing has changed; each call is audited.
 
     An event that is in the hot log and in the lake is there twice: so it is held.
 
     Raises:
         StoreUnavailableError: PostgreSQL or the lake.
     """
-    if after is None:
-        with postgres.transaction() as connection:
-            connection.execute(_AUDIT, [by, user_id, request_id])
+    with postgres.transaction() as connection:
+        connection.execute(_AUDIT, [by, user_id, request_id, after.part if after else None])
     parts: dict[str, Callable[[str], Iterator[Record]]] = {
         "hot_log": lambda position: _stored(postgres, "hot_log", _HOT, user_id, position),
         "lake": lambda position: _history(lake, user_id, position),

@@ -16,7 +16,6 @@ from typing import Any
 
 import msgspec
 
-from ingestion_pipeline.core.windows import midnight
 from ingestion_pipeline.domains.events.contracts import Event
 from ingestion_pipeline.domains.events.schemas import EventSchema, Registry
 from ingestion_pipeline.intake.bodies import is_deeper
@@ -24,9 +23,11 @@ from ingestion_pipeline.storage.event_log import Entry, key_hash
 from ingestion_pipeline.storage.rejects import Reject
 
 SOURCE = "events"
+EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 MAX_FUTURE = timedelta(days=1)
 VIEW_WINDOW = timedelta(minutes=10)
 MAX_USER_AGENT_LENGTH = 512
+MAX_REASON_LENGTH = 500
 CACHED_ADDRESSES = 4_096
 MAX_DIGITS = 300
 MAX_DEPTH = 32
@@ -51,7 +52,6 @@ class Reception:
     received_at: datetime
     caller: str
     origin: str
-    first_day: date
     address_keys: Mapping[date, bytes]
     country_of: Callable[[str], str | None]
     address: str | None = None
@@ -65,8 +65,14 @@ class Reception:
 
 @dataclass(frozen=True)
 class Refusal:
+    """The field that is wrong, and how. What was seen of it is shortened: it may be as long as a body."""
+
     field: str
     reason: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "field", self.field[:MAX_REASON_LENGTH])
+        object.__setattr__(self, "reason", self.reason[:MAX_REASON_LENGTH])
 
 
 def received(raw: bytes, event_id: str, registry: Registry, reception: Reception) -> Entry | Refusal:
@@ -100,9 +106,12 @@ class _Typed(msgspec.Struct):
     type: str
 
 
-def reject_of(raw: bytes, refusal: Refusal, reception: Reception) -> Reject:
-    """The refused event as it is kept for a replay, with what was known of its reception; the address only hashed."""
-    event: Any = _readable(raw)
+def reject_of(raw: bytes, event_id: str, refusal: Refusal, reception: Reception) -> Reject:
+    """The refused event as it is kept for a replay, with what was known of its reception; the address only hashed.
+
+    One that is sent again with its idempotency key is the same reject; without a key each is one of its own.
+    """
+    event: Any = _unreadable(raw) if is_deeper(raw, reception.max_depth) else _readable(raw)
     address, user_agent = reception.address, reception.user_agent
     context = event.get("context") if isinstance(event, dict) else None
     for holder in (event, context):
@@ -119,8 +128,10 @@ def reject_of(raw: bytes, refusal: Refusal, reception: Reception) -> Reject:
         "country": _country(address, reception),
         "userAgent": user_agent,
     }
-    identity = reception.caller.encode() + b"\0" + json.dumps(event, sort_keys=True).encode()
-    return Reject(SOURCE, refusal.reason, {"event": event, "received": envelope}, identity)
+    key = event.get("idempotencyKey") if isinstance(event, dict) else None
+    identity = f"{reception.caller}\0{key}" if isinstance(key, str) else event_id
+    payload = {"event": event, "received": envelope}
+    return Reject(SOURCE, refusal.reason, payload, identity.encode("utf-8", "backslashreplace"))
 
 
 def address_hashes(
@@ -169,11 +180,8 @@ def _broken(event: Event, schema: EventSchema) -> Refusal | None:
 def _entry(raw: bytes, event: Event, event_id: str, schema: EventSchema, reception: Reception) -> Entry | Refusal:
     arrived_at = reception.first_received_at or reception.received_at
     occurred_at, skew = corrected(event.ts, event.sent_at or reception.sent_at, arrived_at)
-    if occurred_at < midnight(reception.first_day):
-        seen = occurred_at.isoformat()
-        return Refusal(
-            "ts", f"ts is {seen} by our clock, expected {reception.first_day} (INGESTION_FIRST_DAY) or later"
-        )
+    if occurred_at < EARLIEST:
+        return Refusal("ts", f"ts is {occurred_at.isoformat()} by our clock, expected {EARLIEST.date()} or later")
     context = event.context or {}
     address = str(context.pop("ip")) if "ip" in context else reception.address
     if "userAgent" not in context and reception.user_agent:
@@ -201,7 +209,7 @@ def _entry(raw: bytes, event: Event, event_id: str, schema: EventSchema, recepti
     )
     key = None if event.idempotency_key is None else key_hash(event.idempotency_key)
     row = ("\t".join(fields) + "\n").encode()
-    return Entry(event_id, key, row, lambda reason: reject_of(raw, Refusal("", reason), reception))
+    return Entry(event_id, key, row, lambda reason: reject_of(raw, event_id, Refusal("", reason), reception))
 
 
 def corrected(ts: datetime | None, sent_at: datetime | None, received_at: datetime) -> tuple[datetime, float | None]:
@@ -215,8 +223,8 @@ def corrected(ts: datetime | None, sent_at: datetime | None, received_at: dateti
         return received_at, skew
     try:
         occurred_at = ts.astimezone(UTC) if skew is None else ts.astimezone(UTC) + timedelta(seconds=skew)
-    except OverflowError:
-        return received_at, skew
+    except OverflowError:  # beyond the calendar, on the side on which `ts` is
+        return (EARLIEST - timedelta(days=1) if ts.year < EARLIEST.year else received_at), skew
     if occurred_at > received_at + MAX_FUTURE:
         return received_at, skew
     return occurred_at, skew
@@ -258,8 +266,12 @@ def _readable(raw: bytes) -> Any:
     try:
         return json.loads(raw, parse_int=lambda digits: int(digits) if len(digits) <= MAX_DIGITS else digits)
     except (ValueError, RecursionError):
-        text = raw.decode("utf-8", "backslashreplace")
-        return {"unreadable": _MAY_BE_ADDRESS.sub(lambda it: "" if normal_address(it[0]) else it[0], text)}
+        return _unreadable(raw)
+
+
+def _unreadable(raw: bytes) -> dict[str, str]:
+    text = raw.decode("utf-8", "backslashreplace")
+    return {"unreadable": _MAY_BE_ADDRESS.sub(lambda it: "" if normal_address(it[0]) else it[0], text)}
 
 
 def _country(address: str | None, reception: Reception) -> str | None:

@@ -42,7 +42,7 @@ limit %(rows)s
 """
 _REPLAYED = "update operations.rejects set replayed_at = now(), replayed_as = %s where reject_id = %s"
 _STILL_REFUSED = "update operations.rejects set reason = %s where reject_id = %s"
-_RETRY_FAILED = "select events.retry_failed_events(%s, %s, %s, %s, %s)"
+_RETRY_FAILED = "select events.retry_failed_events(%s, %s, %s, %s, %s, %s)"
 _AUDIT = "insert into operations.audit_log (actor, action, request_id, details) values (%s, 'replay', %s, %s)"
 
 
@@ -118,10 +118,16 @@ def replay(
 
 
 def retry_failed(
-    postgres: Postgres, selection: Selection, *, by: str, request_id: str | None = None, is_dry_run: bool = False
+    postgres: Postgres,
+    selection: Selection,
+    *,
+    by: str,
+    request_id: str | None = None,
+    is_dry_run: bool = False,
+    most: int | None = None,
 ) -> int:
-    """Gives the events of `selection` that failed for good their attempts back; returns how many they are."""
-    parameters = [selection.first, selection.before, selection.event_type, selection.reason, is_dry_run]
+    """Gives the events of `selection` that failed for good, at most `most`, their attempts back; returns how many."""
+    parameters = [selection.first, selection.before, selection.event_type, selection.reason, is_dry_run, most]
     with postgres.transaction() as connection:
         (retried,) = connection.execute(_RETRY_FAILED, parameters).fetchone() or (0,)
     if not is_dry_run:
@@ -160,10 +166,10 @@ def _raw(event: str) -> bytes:
 def _reception(reject: _Reject, settings: Settings, now: datetime) -> Reception:
     kept = reject.received if isinstance(reject.received, dict) else {}
     return Reception(
+        max_depth=settings.max_json_depth,
         received_at=now,
         caller=kept.get("caller") or "unknown",
         origin="replay",
-        first_day=settings.ingestion_first_day,
         address_keys={},
         country_of=lambda _: None,
         user_agent=kept.get("userAgent"),

@@ -57,7 +57,7 @@ class Emitter:
         self._services = services
         self._settings = services.settings
         self._registry = Registry()
-        self._refreshing = asyncio.Lock()
+        self._refreshing: asyncio.Task[None] | None = None
         self._address_keys: dict[date, bytes] = {}
         self._country_of = countries(services.settings.geoip_database)
         self._log: EventLog | None = None
@@ -120,12 +120,12 @@ class Emitter:
         verdicts = [received(raw, event_id, self._registry, reception) for raw, event_id in zip(raws, ids, strict=True)]
         entries = [verdict for verdict in verdicts if isinstance(verdict, Entry)]
         rejects = [
-            reject_of(raw, verdict, reception)
-            for raw, verdict in zip(raws, verdicts, strict=True)
+            reject_of(raw, event_id, verdict, reception)
+            for raw, event_id, verdict in zip(raws, ids, verdicts, strict=True)
             if isinstance(verdict, Refusal)
         ]
         assert self._log is not None  # noqa: S101 - started before the first call
-        await self._log.append(Append(reception.received_at.date(), entries, rejects))
+        await self._log.append(Append(reception.received_at.date(), entries, rejects, received=len(raws)))
         if is_single and (refusal := _refusal(verdicts[0])):
             raise Problem(422, refusal.reason, errors=[FieldError(refusal.field, refusal.reason, None)])
         return Answer(202, _answer(call.request_id, verdicts))
@@ -149,7 +149,6 @@ class Emitter:
             received_at=utc_now(),
             caller=call.caller.name,
             origin="http",
-            first_day=self._settings.ingestion_first_day,
             address_keys=self._address_keys,
             country_of=self._country_of,
             address=call.address,
@@ -160,21 +159,22 @@ class Emitter:
 
     async def _prepare(self, raws: Sequence[bytes]) -> None:
         """Sees to it that the registry and the keys of the day are at hand."""
+        is_new_day = utc_now().date() not in self._address_keys
+        is_unknown = self._registry.is_due(unknown_type=True) and any(unknown_type(it, self._registry) for it in raws)
+        if is_new_day or is_unknown or self._registry.is_due():
+            # one task for all who wait: while PostgreSQL is away they fail together instead of one after the other
+            if self._refreshing is None or self._refreshing.done():
+                self._refreshing = asyncio.create_task(self._refresh())
+            await asyncio.shield(self._refreshing)
+
+    async def _refresh(self) -> None:
         today = utc_now().date()
         if today not in self._address_keys:
-            await self._read_address_keys(today)
-        if self._registry.is_due() or (
-            self._registry.is_due(unknown_type=True) and any(unknown_type(raw, self._registry) for raw in raws)
-        ):
-            async with self._refreshing:
-                if self._registry.is_due(unknown_type=True):
-                    self._registry.fill(await self._rows(STATEMENT))
-
-    async def _read_address_keys(self, today: date) -> None:
-        async with self._services.pool.connection() as connection:
-            for day in (today - timedelta(days=1), today):
-                await connection.execute("select events.ensure_address_key(%s)", [day])
-        self._address_keys = {row["day"]: row["key"] for row in await self._rows(_ADDRESS_KEYS)}
+            async with self._services.pool.connection() as connection:
+                for day in (today - timedelta(days=1), today):
+                    await connection.execute("select events.ensure_address_key(%s)", [day])
+            self._address_keys = {row["day"]: row["key"] for row in await self._rows(_ADDRESS_KEYS)}
+        self._registry.fill(await self._rows(STATEMENT))
 
     async def _rows(self, statement: str) -> Iterable[dict[str, Any]]:
         async with self._services.pool.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:

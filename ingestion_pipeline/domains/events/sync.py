@@ -41,6 +41,11 @@ _NAMED = ("event_id", "received_at")
 _PAIR = ["address_hash", "rule_id"]
 _HASHES = ("address_hash", "previous_address_hash")
 
+_CHANGED_DAY = (
+    "insert into events.changed_days as changed (day, reason) values (%s, 'events arrived') "
+    "on conflict (day) do update set changed_at = clock_timestamp()"
+)
+
 log = structlog.get_logger(__name__)
 
 
@@ -277,6 +282,7 @@ def _commit(postgres: Postgres, batch: Batch, outcome: Outcome, *, milliseconds:
         _keep_views(cursor, outcome.counted_views)
         for statement, rows in _metric_rows(outcome.counts, now):
             cursor.executemany(statement, rows)
+        cursor.executemany(_CHANGED_DAY, [[day] for day in sorted(outcome.days)])
         cursor.execute(
             "update events.warehouse_sync_status set status = 'committed', events_synced = %s, bytes_synced = %s, "
             "sync_duration_ms = %s, lag_seconds = %s, first_event_at = %s, last_event_at = %s, days = %s, "

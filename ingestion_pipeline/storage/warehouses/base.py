@@ -61,7 +61,11 @@ class Warehouse(Protocol):
         ...
 
     def erase_user(self, user_id: str) -> int:
-        """Deletes every row of one person, also from what waits to be committed; returns how many were visible."""
+        """Deletes every visible row of one person; returns how many.
+
+        What waits to be committed is removed, or stays invisible: the lake has other rows for it by now, so that it is
+        planned anew.
+        """
         ...
 
     def delete_older(self, event_types: Sequence[str], before: date) -> int:

@@ -66,7 +66,7 @@ class BigQuery:
         return f"{stream.name}#{copy.digest}"
 
     def write(self, target: str, copy: Copy) -> int | None:
-        from google.api_core.exceptions import FailedPrecondition, NotFound
+        from google.api_core.exceptions import FailedPrecondition, NotFound, OutOfRange
 
         stream = _stream(target)
         appends = list(_appends(stream, copy.rows))
@@ -74,8 +74,8 @@ class BigQuery:
             try:
                 refusal = self._append(stream, appends)
                 count = self._writer.finalize_write_stream(name=stream, **self._patience).row_count
-            except (NotFound, FailedPrecondition):
-                return None  # it has expired
+            except (NotFound, FailedPrecondition, OutOfRange):
+                return None  # it has expired, or lacks rows before an offset
         if count == copy.rows.num_rows:
             return sum(len(append.arrow_rows.rows.serialized_record_batch) for append in appends)
         if refusal and refusal.code == _INVALID_ARGUMENT:

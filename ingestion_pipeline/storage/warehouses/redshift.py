@@ -107,6 +107,7 @@ class Redshift:
     def delete_older(self, event_types: Sequence[str], before: date) -> int:
         if not event_types:
             return 0
+        self._stage.clear()
         marks = ", ".join("%s" for _ in event_types)
         return self._delete(f"event_type in ({marks}) and day < %s", (*event_types, before))
 

@@ -12,6 +12,7 @@ from ingestion_pipeline.core.ids import new_id
 from ingestion_pipeline.core.windows import Window
 from ingestion_pipeline.definitions import defs
 from ingestion_pipeline.domains.events.automation import events_sync_sensor
+from ingestion_pipeline.domains.events.erasure import changed_days, settle_changed_days
 from ingestion_pipeline.domains.events.sync import ALL_TIME, sync
 from ingestion_pipeline.domains.events.tables import EVENT_AGGREGATIONS_DAILY, EVENT_HISTORY
 from ingestion_pipeline.orchestration.staleness import Builds
@@ -75,6 +76,8 @@ def test_waiting_events_ask_for_a_run(
         request.tags["dagster/asset_partition_range_end"],
     } <= today
     sync(postgres, lake)
+    assert isinstance(tick(own_instance, postgres), dg.RunRequest)  # the days are not yet reported
+    settle_changed_days(postgres, changed_days(postgres))
     assert isinstance(tick(own_instance, postgres), dg.SkipReason)
 
 
@@ -119,6 +122,7 @@ def test_a_held_event_asks_for_a_run_when_it_is_due(
 ) -> None:
     hot_log.send(COPY)
     sync(postgres, lake)
+    settle_changed_days(postgres, changed_days(postgres))
     rows(
         hot_log.url,
         "insert into events.event_states (event_id, received_at, processing_status, is_held, next_attempt_at) "

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from ingestion_pipeline.domains.events import sync as sync_module
-from ingestion_pipeline.domains.events.checks import Account, accounts
+from ingestion_pipeline.domains.events.checks import MOST_LAG_SECONDS, Account, accounts
 from ingestion_pipeline.domains.events.sync import ALL_TIME, sync
 from ingestion_pipeline.domains.events.tables import EVENT_HISTORY
 from ingestion_pipeline.storage.lake import Lake
@@ -158,12 +158,19 @@ def today() -> datetime:
     return datetime.now(UTC) - timedelta(days=1)
 
 
-@pytest.mark.parametrize("when", ["before the sync", "after the sync"])
-def test_the_check_passes_while_every_event_is_somewhere(hot_log: HotLog, pipeline: Pipeline, when: str) -> None:
+def test_the_check_passes_while_every_event_is_somewhere(hot_log: HotLog, pipeline: Pipeline) -> None:
     traffic(hot_log, today())
-    if when == "after the sync":
-        sync(pipeline.postgres, pipeline.lake)
-    assert (True, {"days": 1, "events": 7}) == outcome(pipeline)
+    sync(pipeline.postgres, pipeline.lake)
+    assert (True, {"days": 1, "events": 7, "lag_seconds": 0.0}) == outcome(pipeline)
+
+
+def test_the_check_fails_while_events_wait_too_long(hot_log: HotLog, pipeline: Pipeline) -> None:
+    """Every event is accounted for, but the lake has not seen those of a day ago."""
+    traffic(hot_log, today())
+    passed, metadata = outcome(pipeline)
+    assert (False, 7) == (passed, metadata["events"])
+    assert "examples" not in metadata
+    assert metadata["lag_seconds"] > MOST_LAG_SECONDS
 
 
 @pytest.mark.parametrize(

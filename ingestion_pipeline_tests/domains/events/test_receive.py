@@ -7,6 +7,7 @@ from uuid import UUID
 
 import pytest
 
+from ingestion_pipeline.core.ids import time_ordered_ids
 from ingestion_pipeline.domains.events.receive import (
     Refusal,
     address_hashes,
@@ -124,7 +125,7 @@ BAD = [
     ({**VIEW, "ts": 0}, "ts", "Expected `datetime | null`, got `int`"),
     ({**VIEW, "ts": "2025-03-03T12:00:00"}, "ts", "timezone"),
     ({**VIEW, "ts": "yesterday"}, "ts", "Invalid RFC3339"),
-    ({**VIEW, "ts": "2023-12-31T23:59:59Z"}, "ts", "expected 2024-01-01 (INGESTION_FIRST_DAY) or later"),
+    ({**VIEW, "ts": "1999-12-31T23:59:59Z"}, "ts", "expected 2000-01-01 or later"),
     ({**VIEW, "colour": "red"}, "colour", "unknown field"),
     ({**VIEW, "user_id": "u1"}, "user_id", "unknown field"),
     ({**VIEW, "data": []}, "data", "Expected `object | null`, got `array`"),
@@ -222,7 +223,7 @@ def test_a_reject_says_what_a_replay_needs(shared_log: HotLog) -> None:
 def test_a_bad_event_sent_again_is_one_reject_seen_twice(shared_log: HotLog) -> None:
     """The time of reception does not make it another one; another application does."""
     for caller, at in (("one", NOON), ("one", NOON + timedelta(hours=1)), ("two", NOON)):
-        shared_log.send({"type": "NOSUCH"}, caller=caller, received_at=at)
+        shared_log.send({"type": "NOSUCH", "idempotencyKey": "k"}, caller=caller, received_at=at)
     assert [2, 1] == [reject["seen_count"] for reject in shared_log.rejects()]
 
 
@@ -305,10 +306,10 @@ def test_the_clock_of_an_event_holds_before_that_of_its_batch(shared_log: HotLog
     assert (NOON + SECOND, 1.0) == (row["occurred_at"], row["clock_skew_seconds"])
 
 
-def test_an_event_before_the_first_day_by_our_clock_is_refused(shared_log: HotLog) -> None:
-    """The first instant of INGESTION_FIRST_DAY is accepted, the one before is not."""
-    first = "2024-01-01T00:00:00Z"
-    verdicts = shared_log.send({**VIEW, "ts": first}, {**VIEW, "ts": "2023-12-31T23:59:59.999999Z"})
+def test_an_event_of_before_2000_by_our_clock_is_refused(shared_log: HotLog) -> None:
+    """The first instant of 2000 is accepted, the one before is not: it would be somebody's unset clock."""
+    first = "2000-01-01T00:00:00Z"
+    verdicts = shared_log.send({**VIEW, "ts": first}, {**VIEW, "ts": "1999-12-31T23:59:59.999999Z"})
     assert [Entry, Refusal] == [type(verdict) for verdict in verdicts]
 
 
@@ -400,8 +401,32 @@ def test_an_event_at_midnight_belongs_to_the_day_it_was_received(shared_log: Hot
 
 
 def test_the_same_refusal_makes_the_same_reject() -> None:
-    """A reject is known by what was sent and by whom, in whatever order its fields come."""
+    """A reject is known by its sender and idempotency key; without a key each is one of its own, and replayed as one."""
     refusal = Refusal("type", "no")
-    one = reject_of(b'{"type": "A", "ruleId": "r"}', refusal, make_reception())
-    assert one.identity == reject_of(b'{ "type":"A","ruleId":"r"}', refusal, make_reception()).identity
-    assert one.identity != reject_of(b'{"type": "A"}', refusal, make_reception()).identity
+    first, second = time_ordered_ids(NOON, 2)
+    one = reject_of(b'{"type": "A", "idempotencyKey": "k"}', first, refusal, make_reception())
+    again = reject_of(b'{ "idempotencyKey":"k","type":"A"}', second, refusal, make_reception())
+    assert one.identity == again.identity
+    anonymous = [reject_of(b'{"type": "A"}', event_id, refusal, make_reception()) for event_id in (first, second)]
+    assert 2 == len({reject.identity for reject in anonymous})
+
+
+@pytest.mark.parametrize("depth", [33, 300, 900, 5_000])
+def test_an_event_that_nests_too_deeply_is_kept_as_text(shared_log: HotLog, depth: int) -> None:
+    """However deep, it costs nobody else's event."""
+    deep = b'{"type": "COPY", "ruleId": "r", "data": {"a": ' + b"[" * depth + b"]" * depth + b"}}"
+    refused, stored = shared_log.send(deep, {"type": "COPY", "ruleId": "r"})
+    assert (Refusal, Entry) == (type(refused), type(stored))
+    (reject,) = shared_log.rejects()
+    assert "unreadable" in reject["payload"]["event"]
+
+
+def test_what_a_reason_quotes_is_shortened(shared_log: HotLog) -> None:
+    (refused,) = shared_log.send({"type": "VOTE", "ruleId": "r", "data": {"value": "x" * 100_000}})
+    assert isinstance(refused, Refusal)
+    assert len(refused.reason) <= 500
+
+
+def test_a_year_beyond_the_calendar_is_not_now(shared_log: HotLog) -> None:
+    (refused,) = shared_log.send({**VIEW, "ts": "0001-01-01T00:00:00+14:00"})
+    assert (Refusal, "ts") == (type(refused), refused.field)

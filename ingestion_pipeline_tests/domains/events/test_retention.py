@@ -52,7 +52,7 @@ class Kept:
     def send(self, kind: str, at: datetime, *, received_at: datetime = NOW, **over: Any) -> None:
         data = {**KINDS[kind].get("data", {}), "at": at.date().isoformat()}
         event = {**KINDS[kind], "ts": at.isoformat(), **over, "data": data}
-        self.hot_log.send(event, received_at=received_at, first_day=date(2001, 1, 1))
+        self.hot_log.send(event, received_at=received_at)
 
     def sync(self) -> int:
         return sync(self.postgres, self.lake).rows

@@ -482,3 +482,24 @@ def test_an_event_is_pending_until_it_is_in_the_lake(hot_log: HotLog, postgres: 
     assert [{"processing_status": "pending", "count": 1}, {"processing_status": "processed", "count": 2}] == rows(
         hot_log.url, status
     )
+
+
+def test_an_event_longer_than_a_block_of_the_reader_reaches_the_lake(
+    hot_log: HotLog, postgres: Postgres, lake: Lake
+) -> None:
+    """And does not keep back those behind it."""
+    hot_log.send(copy_of(data={"text": "x" * 4_000_000}), copy_of("behind"))
+    assert 2 == sync(postgres, lake).rows
+    longest = max(len(row["event_data"]) for row in history(lake).values())
+    assert longest > 4_000_000
+
+
+def test_a_day_that_got_events_is_marked_in_the_transaction_of_its_batch(
+    hot_log: HotLog, postgres: Postgres, lake: Lake
+) -> None:
+    """A run that is killed before it reports the day leaves that to the next."""
+    late = NOON - timedelta(days=40)
+    hot_log.send(copy_of(ts=late.isoformat()), copy_of(ts=NOON.isoformat()))
+    sync(postgres, lake)
+    changed = [row["day"] for row in rows(hot_log.url, "select day from events.changed_days order by day")]
+    assert [late.date(), NOON.date()] == changed
