@@ -26,7 +26,8 @@ from ingestion_pipeline.core.ids import time_ordered_ids
 from ingestion_pipeline.core.logs import configure_logging
 from ingestion_pipeline.settings import Settings
 from ingestion_pipeline.storage.database import database
-from ingestion_pipeline.storage.event_log import COLUMNS, key_hash
+from ingestion_pipeline.storage.event_entries import key_hash
+from ingestion_pipeline.storage.event_log import COLUMNS
 
 BATCH, SECONDS, COPY_ROWS, SOAK_SECONDS = 100, 15.0, 200_000, 600.0
 CONNECTIONS, SINGLE_CONNECTIONS = 16, 64

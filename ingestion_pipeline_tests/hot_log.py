@@ -15,7 +15,8 @@ from psycopg.rows import dict_row
 from ingestion_pipeline.core.ids import time_ordered_ids
 from ingestion_pipeline.domains.events.receive import Reception, Refusal, received, reject_of
 from ingestion_pipeline.domains.events.schemas import STATEMENT, Registry
-from ingestion_pipeline.storage.event_log import Append, Entry, EventLog, key_hash
+from ingestion_pipeline.storage.event_entries import Append, Entry, key_hash
+from ingestion_pipeline.storage.event_log import EventLog
 from ingestion_pipeline.storage.rejects import Reject
 
 NOON = datetime(2025, 3, 3, 12, tzinfo=UTC)

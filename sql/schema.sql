@@ -149,8 +149,6 @@ declare
             where warehouse_type = 'delta' and status = 'committed'
         ), '0'
     );
-    -- once: as a condition it would be made anew for every row
-    oldest_key constant uuid := events.time_ordered_id(now() - make_interval(days => greatest(deduplication_days, 7)));
     unsettled constant text [] := '{pending,processing,failed}';
     leaf record;
     name text;
@@ -225,17 +223,11 @@ begin
         end if;
     end loop;
 
-    delete from events.event_keys where event_id < oldest_key;
-    get diagnostics amount = row_count;
-    removed := removed || jsonb_build_object('idempotency_keys', amount);
-
-    delete from operations.rejects
-    where source = 'events' and first_seen_at < now() - coalesce(
-        (select kept_for from events.event_retention as kept where kept.event_type = payload -> 'event' ->> 'type'),
-        shortest
+    removed := removed || jsonb_build_object(
+        'idempotency_keys', events.prune('idempotency_keys', deduplication_days),
+        'rejects', events.prune('rejects', deduplication_days),
+        'api_requests', events.prune('api_requests', deduplication_days)
     );
-    get diagnostics amount = row_count;
-    removed := removed || jsonb_build_object('rejects', amount);
 
     delete from events.counted_views where counted_at < now() - interval '2 days';
     get diagnostics amount = row_count;
@@ -245,9 +237,6 @@ begin
     get diagnostics amount = row_count;
     removed := removed || jsonb_build_object('address_keys', amount);
 
-    delete from operations.api_requests where occurred_at < now() - interval '30 days';
-    get diagnostics amount = row_count;
-    removed := removed || jsonb_build_object('api_requests', amount);
     removed := removed || jsonb_build_object('metrics', events.cleanup_expired_metrics());
 
     -- last, because from the first one on the intake waits until this transaction ends
@@ -467,7 +456,7 @@ declare
 begin
     perform pg_advisory_xact_lock(hashtextextended('events.event_log', 2));
     for wanted in
-        select generate_series(first_day, (now() + make_interval(days => days_ahead))::date, interval '1 day')::date
+        select generate_series(first_day, (now() + make_interval(days => least(days_ahead, 60)))::date, interval '1 day')::date
         union
         select distinct received_at::date from events.event_log_default
         order by 1
@@ -524,8 +513,15 @@ begin
             user_id = null, session_id = null, idempotency_key = null, metadata = '{}', clock_skew_seconds = null,
             address_hash = null, previous_address_hash = null,
             event_data = (
-                select coalesce(jsonb_object_agg(key, value), '{}')
-                from jsonb_each(event_data) where jsonb_typeof(value) in ('number', 'boolean')
+                select coalesce(jsonb_object_agg(member.key, member.value), '{}')
+                from jsonb_each(event_data) as member
+                inner join events.event_schemas as registered
+                    on event_log.event_type = registered.event_type
+                    and event_log.schema_version = registered.schema_version
+                where
+                    jsonb_typeof(member.value) in ('number', 'boolean')
+                    and registered.json_schema -> 'properties' -> member.key -> 'type'
+                    ?| '{number,integer,boolean}'::text []
             )
             where user_id = erased_user
             returning event_id
@@ -770,15 +766,59 @@ ALTER FUNCTION events.mark_event_processed(event_id uuid, success boolean, error
 CREATE FUNCTION events.names_person(event jsonb, user_id text) RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     SET search_path TO 'pg_catalog'
-    AS $$
+    AS $_$
     select coalesce(
-        names_person.user_id in (event ->> 'userId', event ->> 'user_id', event ->> 'userID', event ->> 'user')
+        jsonb_path_exists(event, '$.** ? (@ == $id)', jsonb_build_object('id', names_person.user_id))
+        or exists (
+            select from jsonb_path_query(
+                event, '$.** ? (@.type() == "object").keyvalue() ? (@.key like_regex "(id|user)$" flag "i").value'
+            ) as member
+            where jsonb_typeof(member) = 'number' and member #>> '{}' = names_person.user_id
+        )
         or strpos(event ->> 'unreadable', to_json(names_person.user_id)::text) > 0,
         false
     )
-$$;
+$_$;
 
 ALTER FUNCTION events.names_person(event jsonb, user_id text) OWNER TO postgres;
+
+CREATE FUNCTION events.prune(kind text, deduplication_days integer, from_block bigint DEFAULT 0, before_block bigint DEFAULT '4294967295'::bigint) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog'
+    AS $$
+declare
+    from_row constant tid := format('(%s,0)', from_block);
+    before_row constant tid := format('(%s,0)', before_block);
+    shortest constant interval := (select min(kept_for) from events.retention_classes);
+    -- once: as a condition it would be made anew for every row
+    oldest_key constant uuid := events.time_ordered_id(now() - make_interval(days => greatest(deduplication_days, 7)));
+    amount bigint;
+begin
+    case kind
+        when 'idempotency_keys' then
+            delete from events.event_keys
+            where ctid >= from_row and ctid < before_row and event_id < oldest_key;
+        when 'rejects' then
+            delete from operations.rejects
+            where ctid >= from_row and ctid < before_row and source = 'events' and last_seen_at < now() - coalesce(
+                (
+                    select kept_for from events.event_retention as kept
+                    where kept.event_type = payload -> 'event' ->> 'type'
+                ), shortest
+            );
+        when 'api_requests' then
+            delete from operations.api_requests
+            where ctid >= from_row and ctid < before_row and occurred_at < now() - interval '30 days';
+        else
+            raise exception 'kind is %, expected idempotency_keys, rejects or api_requests', kind
+            using errcode = 'invalid_parameter_value';
+    end case;
+    get diagnostics amount = row_count;
+    return amount;
+end
+$$;
+
+ALTER FUNCTION events.prune(kind text, deduplication_days integer, from_block bigint, before_block bigint) OWNER TO postgres;
 
 CREATE FUNCTION events.request_erasure(erased_user text, erasure_mode text, actor text, request_id text DEFAULT NULL::text) RETURNS uuid
     LANGUAGE plpgsql SECURITY DEFINER
@@ -791,7 +831,8 @@ declare
 begin
     insert into events.erasure_requests as requests (user_id, user_digest, mode, requested_by, request_id)
     values (erased_user, subject, erasure_mode, actor, request_erasure.request_id)
-    on conflict (user_id, mode) where status = 'requested' do update set request_id = excluded.request_id
+    on conflict (user_id, mode) where status = 'requested' do update set
+        request_id = excluded.request_id, next_attempt_at = clock_timestamp()
     returning erasure_id into found_id;
     insert into operations.audit_log (actor, action, subject_digest, request_id, details)
     values (
@@ -806,22 +847,27 @@ $$;
 
 ALTER FUNCTION events.request_erasure(erased_user text, erasure_mode text, actor text, request_id text) OWNER TO postgres;
 
-CREATE FUNCTION events.retry_failed_events(received_from timestamp with time zone DEFAULT NULL::timestamp with time zone, received_before timestamp with time zone DEFAULT NULL::timestamp with time zone, of_type text DEFAULT NULL::text, reason_part text DEFAULT NULL::text, is_dry_run boolean DEFAULT false) RETURNS bigint
+CREATE FUNCTION events.retry_failed_events(received_from timestamp with time zone DEFAULT NULL::timestamp with time zone, received_before timestamp with time zone DEFAULT NULL::timestamp with time zone, of_type text DEFAULT NULL::text, reason_part text DEFAULT NULL::text, is_dry_run boolean DEFAULT false, most bigint DEFAULT NULL::bigint) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog'
     AS $$
 declare
     found_ids uuid [];
 begin
-    select coalesce(array_agg(states.event_id), '{}') into found_ids
-    from events.event_states as states
-    inner join events.event_log as log on states.event_id = log.event_id and states.received_at = log.received_at
-    where
-        states.processing_status = 'failed'
-        and (received_from is null or states.received_at >= received_from)
-        and (received_before is null or states.received_at < received_before)
-        and (of_type is null or log.event_type = of_type)
-        and (reason_part is null or strpos(lower(states.error_message), lower(reason_part)) > 0);
+    select coalesce(array_agg(found.event_id), '{}') into found_ids
+    from (
+        select states.event_id
+        from events.event_states as states
+        inner join events.event_log as log on states.event_id = log.event_id and states.received_at = log.received_at
+        where
+            states.processing_status = 'failed'
+            and (received_from is null or states.received_at >= received_from)
+            and (received_before is null or states.received_at < received_before)
+            and (of_type is null or log.event_type = of_type)
+            and (reason_part is null or strpos(lower(states.error_message), lower(reason_part)) > 0)
+        order by states.received_at, states.event_id
+        limit most
+    ) as found;
     if not is_dry_run then
         update events.event_states set processing_status = 'pending', retry_count = 0, next_attempt_at = now()
         where event_id = any(found_ids) and processing_status = 'failed';
@@ -830,7 +876,7 @@ begin
 end
 $$;
 
-ALTER FUNCTION events.retry_failed_events(received_from timestamp with time zone, received_before timestamp with time zone, of_type text, reason_part text, is_dry_run boolean) OWNER TO postgres;
+ALTER FUNCTION events.retry_failed_events(received_from timestamp with time zone, received_before timestamp with time zone, of_type text, reason_part text, is_dry_run boolean, most bigint) OWNER TO postgres;
 
 CREATE FUNCTION events.time_ordered_id(instant timestamp with time zone DEFAULT clock_timestamp()) RETURNS uuid
     LANGUAGE sql PARALLEL SAFE
@@ -975,7 +1021,10 @@ CREATE TABLE events.erasure_requests (
     completed_at timestamp with time zone,
     removed jsonb DEFAULT '{}'::jsonb NOT NULL,
     days date[] DEFAULT '{}'::date[] NOT NULL,
+    attempt_count integer DEFAULT 0 NOT NULL,
+    next_attempt_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     error_message text,
+    CONSTRAINT erasure_requests_attempt_count_check CHECK ((attempt_count >= 0)),
     CONSTRAINT erasure_requests_check CHECK (((status = 'completed'::text) = (user_id IS NULL))),
     CONSTRAINT erasure_requests_check1 CHECK (((status = 'completed'::text) = (completed_at IS NOT NULL))),
     CONSTRAINT erasure_requests_mode_check CHECK ((mode = ANY (ARRAY['erase'::text, 'anonymise'::text]))),
@@ -985,7 +1034,7 @@ CREATE TABLE events.erasure_requests (
 
 ALTER TABLE events.erasure_requests OWNER TO postgres;
 
-COMMENT ON TABLE events.erasure_requests IS 'One row per request to erase or anonymise a person: what was removed where, which days of the lake it changed. The person''s id is there only until the request is completed, then only its SHA-256.';
+COMMENT ON TABLE events.erasure_requests IS 'One row per request to erase or anonymise a person: what was removed where, which days of the lake it changed. The person''s id is there only until the request is completed, then only its SHA-256. One that fails is tried again at next_attempt_at, after 1, 2, 4 … 60 minutes.';
 
 CREATE TABLE events.event_aggregations_daily (
     bucket_start timestamp with time zone CONSTRAINT event_aggregations_hourly_bucket_start_not_null NOT NULL,
@@ -1650,13 +1699,16 @@ GRANT ALL ON FUNCTION events.get_pending_events(batch_size integer) TO pipeline_
 REVOKE ALL ON FUNCTION events.mark_event_processed(event_id uuid, success boolean, error_message text) FROM PUBLIC;
 GRANT ALL ON FUNCTION events.mark_event_processed(event_id uuid, success boolean, error_message text) TO pipeline_worker;
 
+REVOKE ALL ON FUNCTION events.prune(kind text, deduplication_days integer, from_block bigint, before_block bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION events.prune(kind text, deduplication_days integer, from_block bigint, before_block bigint) TO pipeline_worker;
+
 REVOKE ALL ON FUNCTION events.request_erasure(erased_user text, erasure_mode text, actor text, request_id text) FROM PUBLIC;
 GRANT ALL ON FUNCTION events.request_erasure(erased_user text, erasure_mode text, actor text, request_id text) TO pipeline_worker;
 GRANT ALL ON FUNCTION events.request_erasure(erased_user text, erasure_mode text, actor text, request_id text) TO pipeline_intake;
 
-REVOKE ALL ON FUNCTION events.retry_failed_events(received_from timestamp with time zone, received_before timestamp with time zone, of_type text, reason_part text, is_dry_run boolean) FROM PUBLIC;
-GRANT ALL ON FUNCTION events.retry_failed_events(received_from timestamp with time zone, received_before timestamp with time zone, of_type text, reason_part text, is_dry_run boolean) TO pipeline_worker;
-GRANT ALL ON FUNCTION events.retry_failed_events(received_from timestamp with time zone, received_before timestamp with time zone, of_type text, reason_part text, is_dry_run boolean) TO pipeline_intake;
+REVOKE ALL ON FUNCTION events.retry_failed_events(received_from timestamp with time zone, received_before timestamp with time zone, of_type text, reason_part text, is_dry_run boolean, most bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION events.retry_failed_events(received_from timestamp with time zone, received_before timestamp with time zone, of_type text, reason_part text, is_dry_run boolean, most bigint) TO pipeline_worker;
+GRANT ALL ON FUNCTION events.retry_failed_events(received_from timestamp with time zone, received_before timestamp with time zone, of_type text, reason_part text, is_dry_run boolean, most bigint) TO pipeline_intake;
 
 REVOKE ALL ON FUNCTION events.update_realtime_metric(metric_name text, metric_value double precision, dimensions jsonb, ttl interval, is_increment boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION events.update_realtime_metric(metric_name text, metric_value double precision, dimensions jsonb, ttl interval, is_increment boolean) TO pipeline_worker;
@@ -1749,14 +1801,12 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE market.roi_statistics TO pipeline_wor
 GRANT SELECT ON TABLE market.snapshots TO pipeline_reader;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE market.snapshots TO pipeline_worker;
 
-GRANT SELECT ON TABLE operations.api_requests TO pipeline_reader;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE operations.api_requests TO pipeline_worker;
 GRANT SELECT,INSERT ON TABLE operations.api_requests TO pipeline_intake;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE operations.app_tokens TO pipeline_worker;
 GRANT SELECT ON TABLE operations.app_tokens TO pipeline_intake;
 
-GRANT SELECT ON TABLE operations.audit_log TO pipeline_reader;
 GRANT SELECT,INSERT ON TABLE operations.audit_log TO pipeline_worker;
 GRANT INSERT ON TABLE operations.audit_log TO pipeline_intake;
 
@@ -1765,7 +1815,6 @@ GRANT SELECT,USAGE ON SEQUENCE operations.audit_log_audit_id_seq TO pipeline_wor
 GRANT SELECT ON TABLE operations.circuit_breakers TO pipeline_reader;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE operations.circuit_breakers TO pipeline_worker;
 
-GRANT SELECT ON TABLE operations.rejects TO pipeline_reader;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE operations.rejects TO pipeline_worker;
 GRANT SELECT,INSERT,UPDATE ON TABLE operations.rejects TO pipeline_intake;
 

@@ -12,10 +12,8 @@ import asyncio
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
-from hashlib import sha256
 from uuid import UUID
 
 import psycopg
@@ -23,8 +21,9 @@ import structlog
 
 from ingestion_pipeline.core.errors import StoreUnavailableError
 from ingestion_pipeline.core.ids import new_id
+from ingestion_pipeline.storage.event_entries import Append, Entry
 from ingestion_pipeline.storage.postgres import CONNECT_TIMEOUT_SECONDS, first_line, normalised_url, public_url
-from ingestion_pipeline.storage.rejects import Reject, insert_rejects
+from ingestion_pipeline.storage.rejects import insert_rejects
 
 COLUMNS = (
     "event_id, event_type, event_category, schema_version, user_id, session_id, rule_id, event_data, metadata, "
@@ -35,7 +34,6 @@ DEFAULT_LEAF = "event_log_default"
 COMMITTERS = 1
 BYTES_PER_COMMIT = 16_000_000
 MAX_WAITING_BYTES = 64_000_000
-_REJECT_BYTES = 1_000
 STATEMENT_TIMEOUT_MS = 30_000
 LOCK_TIMEOUT_MS = 5_000
 _SESSION = (
@@ -56,56 +54,6 @@ _COUNT = (
 )
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(slots=True)
-class Entry:
-    """An event as it is stored: its id in 32 hex digits, the hash of its idempotency key, its row as COPY text.
-
-    After the append `first_id` is the id of the event that its key belongs to, `refused` why PostgreSQL refused it;
-    `reject_as` makes the reject that is kept then.
-    """
-
-    event_id: str
-    key_hash: bytes | None
-    row: bytes
-    reject_as: Callable[[str], Reject]
-    first_id: str = ""
-    refused: str = ""
-
-
-@dataclass(slots=True)
-class Append:
-    """What one request wants stored, all of it received on `day`.
-
-    `received` is how many events came in; each must be an entry or a reject. After the append `is_stored` tells whether
-    all of it is durable, `problem` why not.
-    """
-
-    day: date
-    entries: Sequence[Entry]
-    rejects: list[Reject] = field(default_factory=list)
-    received: int = -1
-    is_stored: bool = False
-    problem: StoreUnavailableError | None = None
-
-    def __post_init__(self) -> None:
-        if self.received < 0:
-            self.received = self.rows
-
-    @property
-    def rows(self) -> int:
-        return len(self.entries) + len(self.rejects)
-
-    @property
-    def size(self) -> int:
-        """Bytes of its rows, about."""
-        return sum(len(entry.row) for entry in self.entries) + _REJECT_BYTES * len(self.rejects)
-
-
-def key_hash(idempotency_key: str) -> bytes:
-    """As events.key_hash in SQL: the first 16 bytes of the SHA-256."""
-    return sha256(idempotency_key.encode()).digest()[:16]
 
 
 class EventLog:

@@ -10,7 +10,8 @@ import pytest
 
 from ingestion_pipeline.core.errors import StoreUnavailableError
 from ingestion_pipeline.storage import event_log
-from ingestion_pipeline.storage.event_log import Append, EventLog, key_hash
+from ingestion_pipeline.storage.event_entries import Append, key_hash
+from ingestion_pipeline.storage.event_log import EventLog
 from ingestion_pipeline.storage.rejects import Reject
 from ingestion_pipeline_tests.children import output, python, until
 from ingestion_pipeline_tests.hot_log import NOON, as_intake, make_entry, opened, rows, store, stored_ids, value

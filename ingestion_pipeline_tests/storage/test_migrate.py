@@ -264,6 +264,8 @@ DENIED = [
         "insert into operations.rejects (source, reason, payload, payload_digest) values ('','','{}','')",
     ),
     ("pipeline_reader", "select operations.breaker_record('x', false, 1, '1 minute')"),
+    ("pipeline_reader", "select * from operations.rejects"),
+    ("pipeline_reader", "select * from operations.audit_log"),
     ("pipeline_intake", "select * from market.markets"),
     ("dagster", "select * from market.markets"),
 ]
@@ -277,7 +279,6 @@ ALLOWED = [
         "insert into operations.rejects (source, reason, payload, payload_digest) values ('','','{}','')",
     ),
     ("pipeline_reader", "select * from market.markets"),
-    ("pipeline_reader", "select * from operations.rejects"),
     ("pipeline_reader", "select * from operations.schema_migrations"),
 ]
 

@@ -1,7 +1,7 @@
 """Answers of the real Storage Write API that the emulator does not give, from a gRPC server of the test's own.
 
 As Google's reference has them: GetWriteStream tells when a stream was committed, committing it again is an error with a
-code of its own, and AppendRows may end the call with ALREADY_EXISTS instead of answering it.
+code of its own, and AppendRows may end the call with ALREADY_EXISTS or OUT_OF_RANGE instead of answering it.
 """
 
 from collections.abc import Callable, Iterator
@@ -63,6 +63,8 @@ class Answers(grpc.GenericRpcHandler):
             self.appends.append(request.offset)
             if request.offset < self.appended:
                 context.abort(grpc.StatusCode.ALREADY_EXISTS, "the offset is within the stream")
+            if request.offset > self.appended:
+                context.abort(grpc.StatusCode.OUT_OF_RANGE, "the offset is beyond the end of the stream")
             self.appended += arrow_rows(request)
             yield types.AppendRowsResponse(append_result={"offset": request.offset})
 

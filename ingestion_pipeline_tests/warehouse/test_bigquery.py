@@ -114,6 +114,16 @@ def test_appends_that_end_the_call_because_they_are_there_count_as_sent(
     assert 6 == answers.appended
 
 
+def test_a_stream_that_lacks_rows_before_an_offset_is_planned_anew(
+    copy_of_three: Copy, bigquery: BigQueryPlace
+) -> None:
+    """Another version of ours has cut the rows otherwise: the call itself is refused."""
+    answers = Answers(appended=3)
+    with answering(answers) as address:
+        assert talking_to(address, bigquery).write("stream#digest", copy_of_three) is None
+    assert (4, 3) == (max(answers.appends), answers.appended)
+
+
 def test_a_stream_that_tells_when_it_was_committed_is_committed(copy_of_three: Copy, bigquery: BigQueryPlace) -> None:
     """Whatever the table has; and committing it again is not an error."""
     for is_committed in (True, False):

@@ -4,6 +4,7 @@ import gc
 import io
 import json
 import warnings
+from datetime import date
 
 import pyarrow as pa
 import pytest
@@ -235,6 +236,17 @@ def test_s3_away_or_refusing_or_without_the_bucket(
 def test_the_stage_needs_a_bucket_and_a_prefix_of_its_own(url: str) -> None:
     with pytest.raises(ConfigurationError, match="REDSHIFT_S3_URL"):
         S3Stage(url)
+
+
+def test_what_waits_for_copy_goes_with_what_has_expired(history: History, redshift: RedshiftPlace) -> None:
+    """It may hold expired rows; what is left of it is staged again."""
+    history.add(1, [make_event(1)])
+    copy, warehouse = read(history, redshift), redshift.warehouse()
+    warehouse.write(warehouse.plan(copy), copy)
+    assert 2 == len(redshift.staged())
+    assert 0 == warehouse.delete_older(["VIEW"], date(2000, 1, 1))
+    assert {} == redshift.staged()
+    assert copied(history, redshift) == [Copied(1, 1, 1, was_resumed=False)]
 
 
 def test_a_cluster_that_is_away_is_transient_and_the_password_is_not_told(

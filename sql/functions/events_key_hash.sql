@@ -1,4 +1,4 @@
--- The hash under which events.event_keys knows an idempotency key: the first 16 bytes of its SHA-256, as storage/event_log.py
+-- The hash under which events.event_keys knows an idempotency key: the first 16 bytes of its SHA-256, as storage/event_entries.py
 -- makes it.
 create or replace function events.key_hash(idempotency_key text)
 returns uuid

@@ -15,7 +15,7 @@ from ingestion_pipeline.core.funnels import parse_funnels
 from ingestion_pipeline.core.tables import Table
 from ingestion_pipeline.core.windows import DAY, Window, midnight
 from ingestion_pipeline.domains.events.activity import FUNNEL_DAYS, MONTH_DAYS
-from ingestion_pipeline.domains.events.retention import first_rebuildable_day, first_rebuildable_week
+from ingestion_pipeline.domains.events.retention import first_rebuildable_day
 from ingestion_pipeline.domains.events.tables import (
     ACTIVE_USERS,
     DAILY_ACTIVE_USERS,
@@ -93,8 +93,7 @@ def active_users(
     """
     window = partition_window(context)
     with postgres.exclusive(ACTIVE_USERS.qualified_name):
-        # by whole weeks, as the cohorts that are counted from it
-        for part in _parts(lake, EVENT_HISTORY, window, since=first_rebuildable_week(postgres)):
+        for part in _parts(lake, EVENT_HISTORY, window, since=first_rebuildable_day(postgres)):
             _store_active_users(lake, part)
             for day, rows in _unmarked_days(lake, part):
                 metadata = {"dagster/partition_row_count": rows}
@@ -163,7 +162,7 @@ def retention_cohorts(
 
     window, frames = partition_window(context), list["pd.DataFrame"]()
     built = Window(window.start, max(window.end, _end_of_cohorts(postgres)))
-    for part in _parts(lake, ACTIVE_USERS, built, since=first_rebuildable_week(postgres), unit_days=7):
+    for part in _parts(lake, ACTIVE_USERS, built, since=first_rebuildable_day(postgres), unit_days=7):
         new_users = _new_users(lake, Window(EARLIEST, part.end))
         weeks = [day for day in part.days() if day == monday(day)]
         frames.append(activity.retention_cohorts(lake.read(ACTIVE_USERS, part), new_users, weeks=weeks))
@@ -181,9 +180,7 @@ def _aggregations(
     with postgres.transaction() as connection:
         schemas = connection.execute("select event_type, json_schema from events.event_schemas").fetchall()
     properties = numeric_properties(schemas)
-    since, unit_days = (
-        (first_rebuildable_week(postgres), 7) if grain == "week" else (first_rebuildable_day(postgres), 1)
-    )
+    since, unit_days = first_rebuildable_day(postgres), 7 if grain == "week" else 1
     for part in _parts(lake, EVENT_HISTORY, window, since=since, unit_days=unit_days):
         frames.append(event_aggregations(lake.read(EVENT_HISTORY, part), properties, grain=grain))
         postgres.replace(target, frames[-1], part)

@@ -26,7 +26,6 @@ from ingestion_pipeline.core.errors import ConfigurationError, IngestionError
 from ingestion_pipeline.core.windows import Window
 from ingestion_pipeline.domains.events.retention import (
     first_rebuildable_day,
-    first_rebuildable_week,
     unreached_warehouses,
     without_names,
 )
@@ -229,7 +228,7 @@ def _erase_active_users(postgres: Postgres, lake: Lake, request: Erasure) -> Non
         found = active.filter(active.user_id == request.user_id).to_pyarrow()
         with postgres.transaction() as connection:
             _say_found(connection, request, "active_days", found)
-        settled = first_rebuildable_week(postgres)
+        settled = first_rebuildable_day(postgres)
         for day in found.filter(found["is_new"])["day"].to_pylist():
             if day < settled:
                 window = Window.of_days(day, day)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from hashlib import blake2b
 from typing import Any
 
@@ -19,13 +19,14 @@ import msgspec
 from ingestion_pipeline.domains.events.contracts import Event
 from ingestion_pipeline.domains.events.schemas import EventSchema, Registry
 from ingestion_pipeline.intake.bodies import is_deeper
-from ingestion_pipeline.storage.event_log import Entry, key_hash
+from ingestion_pipeline.storage.event_entries import NULL, Entry, copy_text, key_hash
 from ingestion_pipeline.storage.rejects import Reject
 
 SOURCE = "events"
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 MAX_FUTURE = timedelta(days=1)
 VIEW_WINDOW = timedelta(minutes=10)
+_WINDOW_MINUTES = VIEW_WINDOW.seconds // 60
 MAX_USER_AGENT_LENGTH = 512
 MAX_REASON_LENGTH = 500
 CACHED_ADDRESSES = 4_096
@@ -33,10 +34,8 @@ MAX_DIGITS = 300
 MAX_DEPTH = 32
 
 _MAY_BE_ADDRESS = re.compile(r"[0-9A-Fa-f]*[.:][0-9A-Fa-f.:]+")
-_SPECIAL = re.compile(r"[\\\t\n\r]")
-_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+_UNPLAIN = re.compile(rb"[\\\x00-\x1f]")
 _MAY_HOLD_NUL = b"\\u0000"
-_NULL = "\\N"
 _encode = msgspec.json.Encoder().encode
 _decode_event = msgspec.json.Decoder(Event).decode
 
@@ -61,6 +60,32 @@ class Reception:
     max_depth: int = MAX_DEPTH
     kept_hash: str | None = None
     kept_country: str | None = None
+
+    @cached_property
+    def received_text(self) -> str:
+        return self.received_at.isoformat()
+
+    @cached_property
+    def caller_text(self) -> str:
+        return copy_text(self.caller)
+
+    @cached_property
+    def plain_context(self) -> str:
+        """The context of an event that gives none."""
+        return _json({"userAgent": self.user_agent} if self.user_agent else None)
+
+    @cached_property
+    def known_hashes(self) -> dict[tuple[str | None, date, bool], tuple[str | None, str | None]]:
+        """Most events of a request come from one address on one day."""
+        return {}
+
+    def hashes(self, address: str | None, occurred_at: datetime) -> tuple[str | None, str | None]:
+        """As `address_hashes`."""
+        place = (address, occurred_at.date(), not occurred_at.hour and occurred_at.minute < _WINDOW_MINUTES)
+        if (found := self.known_hashes.get(place)) is None:
+            found = address_hashes(address, occurred_at, self.received_at, self.address_keys)
+            self.known_hashes[place] = found
+        return found
 
 
 @dataclass(frozen=True)
@@ -92,18 +117,6 @@ def received(raw: bytes, event_id: str, registry: Registry, reception: Reception
         return _unknown(event, registry)
     refusal = _broken(event, schema)
     return refusal or _entry(raw, event, event_id, schema, reception)
-
-
-def unknown_type(raw: bytes, registry: Registry) -> bool:
-    """Does this event have a type that `registry` has not heard of? False for what cannot be read."""
-    try:
-        return msgspec.json.decode(raw, type=_Typed).type not in registry
-    except msgspec.MsgspecError:
-        return False
-
-
-class _Typed(msgspec.Struct):
-    type: str
 
 
 def reject_of(raw: bytes, event_id: str, refusal: Refusal, reception: Reception) -> Reject:
@@ -182,30 +195,33 @@ def _entry(raw: bytes, event: Event, event_id: str, schema: EventSchema, recepti
     occurred_at, skew = corrected(event.ts, event.sent_at or reception.sent_at, arrived_at)
     if occurred_at < EARLIEST:
         return Refusal("ts", f"ts is {occurred_at.isoformat()} by our clock, expected {EARLIEST.date()} or later")
-    context = event.context or {}
-    address = str(context.pop("ip")) if "ip" in context else reception.address
-    if "userAgent" not in context and reception.user_agent:
-        context = {**context, "userAgent": reception.user_agent}
-    hashed, hashed_before = address_hashes(address, occurred_at, reception.received_at, reception.address_keys)
+    context, address = event.context or {}, reception.address
+    if context:
+        address = str(context.pop("ip")) if "ip" in context else address
+        if "userAgent" not in context and reception.user_agent:
+            context = {**context, "userAgent": reception.user_agent}
+    hashed, hashed_before = reception.hashes(address, occurred_at)
+    # most events hold nothing that COPY or JSON would have to escape
+    text, data = (copy_text, _json) if _UNPLAIN.search(raw) else (_plain_text, _plain_json)
     fields = (
         event_id,
-        _text(schema.event_type),
+        schema.event_type_text,
         schema.category,
-        str(schema.version),
-        _text(event.user_id),
-        _text(event.session_id),
-        _text(event.rule_id),
-        _json(event.data),
-        _json(context),
+        schema.version_text,
+        text(event.user_id),
+        text(event.session_id),
+        text(event.rule_id),
+        data(event.data),
+        _json(context) if event.context else reception.plain_context,
         occurred_at.isoformat(),
-        reception.received_at.isoformat(),
-        _NULL if skew is None else repr(skew),
-        _text(event.idempotency_key),
-        _text(reception.caller),
+        reception.received_text,
+        NULL if skew is None else repr(skew),
+        text(event.idempotency_key),
+        reception.caller_text,
         reception.origin,
-        _text(_country(address, reception) or reception.kept_country),
-        hashed or reception.kept_hash or _NULL,
-        hashed_before or _NULL,
+        copy_text(_country(address, reception) or reception.kept_country),
+        hashed or reception.kept_hash or NULL,
+        hashed_before or NULL,
     )
     key = None if event.idempotency_key is None else key_hash(event.idempotency_key)
     row = ("\t".join(fields) + "\n").encode()
@@ -222,7 +238,9 @@ def corrected(ts: datetime | None, sent_at: datetime | None, received_at: dateti
     if ts is None:
         return received_at, skew
     try:
-        occurred_at = ts.astimezone(UTC) if skew is None else ts.astimezone(UTC) + timedelta(seconds=skew)
+        occurred_at = ts if ts.tzinfo is UTC else ts.astimezone(UTC)
+        if skew is not None:
+            occurred_at += timedelta(seconds=skew)
     except OverflowError:  # beyond the calendar, on the side on which `ts` is
         return (EARLIEST - timedelta(days=1) if ts.year < EARLIEST.year else received_at), skew
     if occurred_at > received_at + MAX_FUTURE:
@@ -284,10 +302,12 @@ def _keyed(key: bytes, address: str) -> str:
     return blake2b(address.encode(), key=key, digest_size=16).hexdigest()
 
 
-def _text(value: str | None) -> str:
-    if value is None:
-        return _NULL
-    return value.translate(_ESCAPES) if _SPECIAL.search(value) else value
+def _plain_text(value: str | None) -> str:
+    return NULL if value is None else value
+
+
+def _plain_json(value: Mapping[str, Any] | None) -> str:
+    return _encode(value).decode() if value else "{}"
 
 
 def _json(value: Mapping[str, Any] | None) -> str:

@@ -21,7 +21,8 @@ from ingestion_pipeline.core.ids import time_ordered_ids
 from ingestion_pipeline.domains.events.receive import SOURCE, Reception, Refusal, received
 from ingestion_pipeline.domains.events.schemas import STATEMENT, Registry
 from ingestion_pipeline.settings import Settings
-from ingestion_pipeline.storage.event_log import Append, Entry, insert_append
+from ingestion_pipeline.storage.event_entries import Append, Entry
+from ingestion_pipeline.storage.event_log import insert_append
 from ingestion_pipeline.storage.postgres import Postgres, first_line
 
 INTAKE_ID = "replay"

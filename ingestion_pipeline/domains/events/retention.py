@@ -121,13 +121,11 @@ def apply_retention(postgres: Postgres, lake: Lake, settings: Settings) -> Reten
 
 
 def first_rebuildable_day(postgres: Postgres) -> date:
-    """From this day on no event has expired: what is derived from earlier ones stays as it is."""
-    return _limits(postgres).newest
+    """The Monday of the first week of which no event has expired: what is derived from earlier days stays as it is.
 
-
-def first_rebuildable_week(postgres: Postgres) -> date:
-    """The Monday of the first week of which no event has expired."""
-    day = first_rebuildable_day(postgres)
+    Whole weeks, so that days and weeks still add up where the two meet.
+    """
+    day = _limits(postgres).newest
     return day + timedelta(days=-day.weekday() % 7)
 
 

@@ -22,14 +22,14 @@ from ingestion_pipeline.domains.events.receive import (
     Refusal,
     received,
     reject_of,
-    unknown_type,
 )
 from ingestion_pipeline.domains.events.schemas import STATEMENT, Registry
 from ingestion_pipeline.intake.bodies import decode
 from ingestion_pipeline.intake.endpoints import Answer, Call, Endpoint, HttpDomain
 from ingestion_pipeline.intake.problems import FieldError, Problem, shown
 from ingestion_pipeline.intake.services import Services
-from ingestion_pipeline.storage.event_log import Append, Entry, EventLog
+from ingestion_pipeline.storage.event_entries import Append, Entry
+from ingestion_pipeline.storage.event_log import EventLog
 
 MOST_VALUES_PER_EVENT = 500
 
@@ -114,10 +114,14 @@ class Emitter:
     async def _take(self, call: Call, batch: Batch, *, is_single: bool = False) -> Answer:
         self._require_count(len(batch.events))
         raws = [bytes(event) for event in batch.events]
-        await self._prepare(raws)
+        if self._registry.is_due() or utc_now().date() not in self._address_keys:
+            await self._refreshed()
         reception = self._reception(call, batch)
         ids = time_ordered_ids(reception.received_at, len(raws))
-        verdicts = [received(raw, event_id, self._registry, reception) for raw, event_id in zip(raws, ids, strict=True)]
+        verdicts = self._verdicts(raws, ids, reception)
+        if self._registry.is_due(unknown_type=True) and any(map(_is_unknown, verdicts)):
+            await self._refreshed()
+            verdicts = self._verdicts(raws, ids, reception)
         entries = [verdict for verdict in verdicts if isinstance(verdict, Entry)]
         rejects = [
             reject_of(raw, event_id, verdict, reception)
@@ -157,15 +161,17 @@ class Emitter:
             max_depth=self._settings.max_json_depth,
         )
 
-    async def _prepare(self, raws: Sequence[bytes]) -> None:
-        """Sees to it that the registry and the keys of the day are at hand."""
-        is_new_day = utc_now().date() not in self._address_keys
-        is_unknown = self._registry.is_due(unknown_type=True) and any(unknown_type(it, self._registry) for it in raws)
-        if is_new_day or is_unknown or self._registry.is_due():
-            # one task for all who wait: while PostgreSQL is away they fail together instead of one after the other
-            if self._refreshing is None or self._refreshing.done():
-                self._refreshing = asyncio.create_task(self._refresh())
-            await asyncio.shield(self._refreshing)
+    def _verdicts(self, raws: Sequence[bytes], ids: Sequence[str], reception: Reception) -> list[Entry | Refusal]:
+        return [received(raw, event_id, self._registry, reception) for raw, event_id in zip(raws, ids, strict=True)]
+
+    async def _refreshed(self) -> None:
+        """Reads the registry and the keys of the day again, in one task for all who wait.
+
+        While PostgreSQL is away they fail together instead of one after the other.
+        """
+        if self._refreshing is None or self._refreshing.done():
+            self._refreshing = asyncio.create_task(self._refresh())
+        await asyncio.shield(self._refreshing)
 
     async def _refresh(self) -> None:
         today = utc_now().date()
@@ -213,6 +219,10 @@ def _lenient(body: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return members if isinstance(members, dict) else {}
+
+
+def _is_unknown(verdict: Entry | Refusal) -> bool:
+    return isinstance(verdict, Refusal) and verdict.field in ("type", "schemaVersion")
 
 
 def _refusal(verdict: Entry | Refusal) -> Refusal | None:

@@ -11,6 +11,8 @@ from typing import Any
 import jsonschema_rs
 import structlog
 
+from ingestion_pipeline.storage.event_entries import copy_text
+
 REFRESH_SECONDS = 5.0
 UNKNOWN_REFRESH_SECONDS = 1.0
 STATEMENT = (
@@ -23,13 +25,15 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class EventSchema:
-    """One version of one type. `validator` is absent where every object will do."""
+    """One version of one type. `validator` is absent where every object will do; the texts are as COPY takes them."""
 
     event_type: str
     version: int
     category: str
     required_fields: tuple[str, ...]
     validator: Any | None
+    event_type_text: str
+    version_text: str
 
     def problem(self, data: Mapping[str, Any]) -> tuple[str, str] | None:
         """The field of `data` that breaks the schema, and how; None if none does."""
@@ -87,5 +91,11 @@ def _schema(row: Mapping[str, Any]) -> EventSchema | None:
         log.warning("schema is no JSON Schema", event_type=row["event_type"], reason=str(error).partition("\n")[0])
         return None
     return EventSchema(
-        row["event_type"], row["schema_version"], row["event_category"], tuple(row["required_fields"]), validator
+        row["event_type"],
+        row["schema_version"],
+        row["event_category"],
+        tuple(row["required_fields"]),
+        validator,
+        copy_text(row["event_type"]),
+        str(row["schema_version"]),
     )

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -24,6 +24,7 @@ from ingestion_pipeline.domains.events.tables import (
     EVENT_HISTORY,
     FUNNELS,
     RETENTION_COHORTS,
+    TABLES,
 )
 from ingestion_pipeline.orchestration.partitions import DAILY, range_tags
 from ingestion_pipeline.orchestration.resources import RESOURCES
@@ -102,6 +103,8 @@ class Events:
 
 @pytest.fixture
 def events(settings: Settings, postgres: Postgres, lake: Lake) -> Iterator[Events]:
+    """Nothing has expired: the days of these tests are long past."""
+    postgres.execute("update events.retention_classes set kept_for = interval '100 years'")
     with dg.DagsterInstance.ephemeral() as instance:
         yield Events(settings=settings, postgres=postgres, lake=lake, instance=instance)
 
@@ -221,6 +224,59 @@ def test_a_week_that_changes_changes_the_cohorts_of_later_ones(events: Events) -
     }
     assert {(0, FIRST): (2, 2), (1, FIRST): (2, 1), (2, FIRST): (2, 1)} == rows
     assert [] == failed_checks(result)
+
+
+def test_what_is_derived_from_expired_days_stays_as_it_is(events: Events) -> None:
+    """A late event long before the limit, and one just after it, whose neighbours would be built with its day."""
+    history = [seen(f"u{day % 3}", day, event_type="project.created") for day in range(42)]
+    events.store(*history)
+    tables = [table for table in TABLES if table is not EVENT_HISTORY]
+    events.run("days", FIRST, after(41))
+    events.run("weeks", FIRST, after(35))
+    before = {table.name: events.rows(table) for table in tables}
+    today = datetime.now(UTC).date()
+    limit = after(9)  # a Wednesday: all of its week stays
+    events.postgres.execute(f"update events.retention_classes set kept_for = interval '{(today - limit).days} days'")
+    late = [
+        seen(user, day, event_type=event_type)
+        for day in (-2, 5, 11, 16, 30)
+        for user, event_type in (("late", "project.created"), ("u0", "proposal.submitted"))
+    ]
+    events.store(*[event for event in history if event["day"] >= limit], *late)
+    results = [events.run("days", day) for day in (after(-2), after(5), after(11), after(16), after(30))]
+    results += [events.run("weeks", monday) for monday in (after(0), after(7), after(14), after(28))]
+    assert [[]] * 9 == [failed_checks(result) for result in results]
+    first_built = {table.name: after(14) for table in tables} | {DAILY_ACTIVE_USERS.name: after(14 + 27)}
+    for table in tables:
+        found = events.rows(table)
+        old, new = (pd.to_datetime(it[table.partition_column], utc=True).dt.date for it in (before[table.name], found))
+        expired = before[table.name][old < first_built[table.name]], found[new < first_built[table.name]]
+        pd.testing.assert_frame_equal(*(it.reset_index(drop=True) for it in expired), check_exact=True)
+        assert len(expired[0])
+    daily = by_key(events.rows(EVENT_AGGREGATIONS_DAILY), "bucket_start", "event_type")
+    assert [False, True] == [(MONDAY + timedelta(days=day), "proposal.submitted") in daily for day in (11, 16)]
+    cohorts = by_key(events.rows(RETENTION_COHORTS), "week", "cohort_week")
+    assert [3, 1] == [cohorts[after(28), cohort]["cohort_users"] for cohort in (FIRST, after(14))]
+
+
+def test_a_cohort_that_changes_its_size_is_found(events: Events) -> None:
+    """The week before is looked at too: within one week there is nothing to compare."""
+    events.store(seen("u1", 0), seen("u2", 0), seen("u1", 8))
+    events.run("days", FIRST, after(8))
+    assert [] == failed_checks(events.run("weeks", FIRST, after(7)))
+    events.postgres.execute(
+        "update events.retention_cohorts set cohort_users = 3, retained_users = 3 where weeks_since = 0"
+    )
+    assert ["retention_cohorts_keep_their_size"] == failed_checks(events.run("weeks", after(7)))
+
+
+def test_no_property_is_told_in_what_dagster_keeps(events: Events) -> None:
+    """The amount of a single payment may be a person's; the table has it."""
+    events.store(make_payment(987654321))
+    kept = [str(event) for job in ("days", "weeks") for event in events.run(job).all_events]
+    assert 987654321 == events.rows(EVENT_AGGREGATIONS_DAILY)["properties"][0]["amount"]["max"]
+    assert [] == [event for event in kept if "987654321" in event or "987,654,321" in event]
+    assert any("payment.completed" in event for event in kept)
 
 
 def test_a_funnel_that_is_no_longer_configured_goes(events: Events) -> None:

@@ -1,6 +1,7 @@
 """Every claim about the derived tables: rows that break it, and rows that do not."""
 
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -16,6 +17,7 @@ from ingestion_pipeline.domains.events.derived_checks import (
     impossible_counts,
     impossible_properties,
     misplaced_events,
+    repeated_users,
     resized_cohorts,
     unequal_sums,
 )
@@ -185,6 +187,18 @@ def test_days_add_up_to_weeks_from_monday(postgres: Postgres) -> None:
     assert [(MONDAY + 7 * DAY, 9, 10)] == [
         (it["bucket_start"], it["event_count"], it["summed_event_count"]) for it in found
     ]
+
+
+def test_examples_name_nobody() -> None:
+    """Dagster keeps them, out of the reach of an erasure."""
+    day = {"user_id": "u1", "is_new": True, "day": FIRST}
+    found = repeated_users(pd.DataFrame([day, day, {**day, "user_id": "u2"}]))
+    assert (2, ["is_new", "day"]) == (len(found), list(found.columns))
+    wrong = pd.DataFrame(
+        [make_bucket(unique_users=11, last_event_at=MONDAY + DAY, properties={"a": {**FIGURES, "min": 9}})]
+    )
+    for claim in (impossible_counts, impossible_properties, partial(misplaced_events, bucket=HOUR)):
+        assert (1, False) == (len(claim(wrong)), "properties" in claim(wrong).columns)
 
 
 def test_every_derived_table_has_checks_named_after_it() -> None:

@@ -8,9 +8,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
+from ingestion_pipeline.core.errors import ConfigurationError
 from ingestion_pipeline.core.ids import digest
 from ingestion_pipeline.core.windows import Window
 from ingestion_pipeline.domains.events import erasure as module
@@ -26,7 +28,7 @@ from ingestion_pipeline.domains.events.erasure import (
 )
 from ingestion_pipeline.domains.events.export import export
 from ingestion_pipeline.domains.events.sync import ALL_TIME, WRITER, sync
-from ingestion_pipeline.domains.events.tables import EVENT_HISTORY
+from ingestion_pipeline.domains.events.tables import ACTIVE_USERS, EVENT_HISTORY
 from ingestion_pipeline.settings import Settings
 from ingestion_pipeline.storage.event_reader import next_batch
 from ingestion_pipeline.storage.lake import Lake
@@ -311,6 +313,7 @@ def test_what_was_done_can_be_proved_and_names_nobody(held: Held) -> None:
 
 def test_changed_days_are_there_until_somebody_has_seen_to_them(held: Held) -> None:
     """A day that changes once more meanwhile stays."""
+    settle_changed_days(held.postgres, changed_days(held.postgres))
     assert [] == changed_days(held.postgres)
     held.erase()
     seen = changed_days(held.postgres)
@@ -328,6 +331,7 @@ def test_days_of_which_a_class_has_expired_are_not_derived_again(empty: Held) ->
     empty.send(ALICE, 1, days_ago=300)
     empty.send(ALICE, 2, days_ago=400, type="user.login")
     empty.sync()
+    settle_changed_days(empty.postgres, changed_days(empty.postgres))
     done = empty.erase()
     assert ([(NOW - 400 * DAY).date(), (NOW - 300 * DAY).date()], [(NOW - 300 * DAY).date()]) == (
         done.days,
@@ -402,8 +406,6 @@ def test_killed_at_any_step_it_is_completed_by_who_comes_next(
 
 def test_one_request_that_fails_does_not_stop_the_others(held: Held, worker_url: str, tmp_path: Path) -> None:
     """A warehouse that is not set up is said in the request, which stays open."""
-    from ingestion_pipeline.core.errors import ConfigurationError
-
     broken = Settings.from_environment(
         {"DATABASE_URL": worker_url, "INGESTION_HOME": str(tmp_path), "WAREHOUSE": "bigquery"}
     )
@@ -414,8 +416,109 @@ def test_one_request_that_fails_does_not_stop_the_others(held: Held, worker_url:
     (request,) = rows(held.url, "select status, error_message from events.erasure_requests")
     assert ("requested", True) == (request["status"], bool(request["error_message"]))
     assert ALICE not in request["error_message"]
+    rows(held.url, NOW_DUE)
     assert 1 == len(run_erasure_requests(held.postgres, held.lake, held.settings))
     assert [] == held.traces()
+
+
+NOW_DUE = "update events.erasure_requests set next_attempt_at = now()"
+WAITS = """
+select round(extract(epoch from next_attempt_at - clock_timestamp()) / 60)::integer as minutes
+from events.erasure_requests
+"""
+
+
+def test_a_request_that_fails_waits_longer_each_time(held: Held, worker_url: str, tmp_path: Path) -> None:
+    """1, 2, 4 … 60 minutes; meanwhile nobody is asked for a run. Asked for again, it is due at once."""
+    given = {"DATABASE_URL": worker_url, "INGESTION_HOME": str(tmp_path), "WAREHOUSE": "bigquery"}
+    broken, waits = Settings.from_environment(given), []
+    request = "select events.request_erasure(%s, 'erase', 'tests')"
+    rows(held.url, request, ALICE)
+    for _ in range(8):
+        assert has_erasure_requests(held.postgres)
+        with pytest.raises(ConfigurationError):
+            run_erasure_requests(held.postgres, held.lake, broken)
+        assert not has_erasure_requests(held.postgres)
+        assert [] == run_erasure_requests(held.postgres, held.lake, broken)
+        waits.append(value(held.url, WAITS))
+        rows(held.url, NOW_DUE)
+    assert [1, 2, 4, 8, 16, 32, 60, 60] == waits
+    rows(held.url, "update events.erasure_requests set next_attempt_at = now() + interval '1 hour'")
+    rows(held.url, request, ALICE)
+    assert has_erasure_requests(held.postgres)
+
+
+def test_a_request_stays_open_while_a_warehouse_out_of_reach_holds_copies(held: Held) -> None:
+    """By the ledger, whether WAREHOUSE was unset or changed; nothing else is left undone meanwhile."""
+    rows(
+        held.url,
+        "insert into events.warehouse_sync_status (warehouse_type, batch_number, status, committed_at) "
+        "values ('redshift', 1, 'committed', now())",
+    )
+    with pytest.raises(ConfigurationError, match="WAREHOUSE='': expected redshift, which holds copies"):
+        held.erase()
+    assert ["events.erasure_requests"] == held.traces()
+    assert has_erasure_requests(held.postgres)
+    with pytest.raises(ConfigurationError):
+        run_erasure_requests(held.postgres, held.lake, held.settings)
+    assert "redshift" in value(held.url, "select error_message from events.erasure_requests")
+    # what the copy's own part of an erasure records
+    rows(held.url, """update events.erasure_requests set removed = removed || '{"redshift_events": 3}'""")
+    rows(held.url, NOW_DUE)
+    assert [None] == [done.user_id for done in run_erasure_requests(held.postgres, held.lake, held.settings)]
+    assert [] == held.traces()
+
+
+def test_the_first_day_of_a_settled_cohort_stays_without_the_name(empty: Held) -> None:
+    """Weeks that are derived later count cohorts of the same size; of days that are derived again nothing stays."""
+    old, new = (NOW - 500 * DAY).date(), (NOW - 3 * DAY).date()
+    active = pa.table(
+        {"user_id": [ALICE, BOB, ALICE, "carol"], "is_new": [True, True, False, True], "day": [old, old, new, new]}
+    )
+    empty.lake.replace(ACTIVE_USERS, active, Window.of_days(old, new))
+    assert [2, 1] == [empty.erase(user=user).removed["active_days"] for user in (ALICE, "carol")]
+    found = empty.lake.read(ACTIVE_USERS, ALL_TIME).to_pyarrow().to_pylist()
+    assert {(old, True, True), (old, True, False)} == {
+        (row["day"], row["is_new"], row["user_id"] == BOB) for row in found
+    }
+    assert (2, []) == (len(found), empty.traces())
+
+
+def test_only_registered_numbers_stay_of_an_anonymous_event(empty: Held) -> None:
+    """A number that no schema names may be a phone number; a property may have several types."""
+    schema = '{"type": "object", "properties": {"on": {"type": ["boolean", "null"]}, "n": {"type": "integer"}}}'
+    rows(
+        empty.url,
+        "insert into events.event_schemas (event_type, event_category, retention_class, json_schema) "
+        "values ('survey.filled', 'content', 'content', %s)",
+        schema,
+    )
+    data = {"on": True, "n": 7, "phone": 491701234567, "vip": True, "name": "x", "deep": {"n": 1}}
+    empty.send(ALICE, 1, type="survey.filled", data=data)
+    empty.sync()
+    empty.send(ALICE, 2, type="survey.filled", data=data)
+    empty.erase("anonymise")
+    assert [{"on": True, "n": 7}] == [json.loads(row["event_data"]) for row in empty.history(None)]
+    assert [{"on": True, "n": 7}] * 2 == [row["event_data"] for row in empty.hot(None)]
+
+
+@pytest.mark.parametrize(
+    ("event", "is_named"),
+    [
+        ({"data": {"viewers": [{"who": "4711"}]}}, True),
+        ({"userId": 4711}, True),
+        ({"data": [{"profile_id": 4711}]}, True),
+        ({"type": "VIEW", "schemaVersion": 4711, "data": {"price": 4711}}, False),
+        ({"userId": "47110", "data": {"4711": 1}}, False),
+        ({"userId": 47.11}, False),
+        ("4711", True),
+        ({"unreadable": '{"userId": "4711", '}, True),
+        (None, False),
+    ],
+)
+def test_who_a_refused_event_names(database_url: str, event: object, *, is_named: bool) -> None:
+    """An id is a text equal to it anywhere, a number where ids and users stand; a price is no person."""
+    assert is_named is value(database_url, "select events.names_person(%s::jsonb, '4711')", json.dumps(event))
 
 
 def test_everything_held_is_handed_over(held: Held) -> None:
@@ -477,7 +580,8 @@ def test_an_export_over_http_is_the_same_page_by_page(held: Held, intake: Intake
             break
         query["cursor"] = cursor
     assert [part for part, _ in expected] == found
-    assert 2 == value(held.url, "select count(*) from operations.audit_log where action = 'export'")
+    audited = rows(held.url, "select details ->> 'after' as after from operations.audit_log where action = 'export'")
+    assert [None, None, "lake", "rejects"] == [row["after"] for row in audited], "each page, and the one above"
     for cursor in ("x", "WyJyZWplY3RzIiwiYSJd", "WyJob3RfbG9nIiwiYSJd", "WyJyZXF1ZXN0cyIsImEiXQ"):
         wrong = intake.get("/api/events/export", headers=TOKEN, params={"userId": ALICE, "cursor": cursor})
         assert (422, "cursor") == (wrong.status_code, wrong.json()["errors"][0]["field"])
@@ -488,6 +592,8 @@ def test_the_commands(held: Held, worker_url: str, tmp_path: Path) -> None:
     where = {"home": tmp_path, "DATABASE_URL": worker_url}
     exported = run("export", "--user", ALICE, "--output", str(tmp_path / "alice.ndjson"), **where)
     assert (0, "12 record(s)") == (exported.returncode, exported.stderr.strip()), exported.stderr
+    assert (0o600, []) == ((tmp_path / "alice.ndjson").stat().st_mode & 0o777, list(tmp_path.glob(".alice*")))
+    assert 2 == run("export", "--user", ALICE, "--output", str(tmp_path), **where).returncode
     lines = [json.loads(line) for line in (tmp_path / "alice.ndjson").read_text().splitlines()]
     assert (12, {ALICE}) == (len(lines), {line["content"]["user_id"] for line in lines[:9]})
     printed = run("export", "--user", ALICE, **where)

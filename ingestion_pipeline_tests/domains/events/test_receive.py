@@ -15,10 +15,9 @@ from ingestion_pipeline.domains.events.receive import (
     normal_address,
     received,
     reject_of,
-    unknown_type,
 )
 from ingestion_pipeline.domains.events.schemas import Registry
-from ingestion_pipeline.storage.event_log import Entry
+from ingestion_pipeline.storage.event_entries import Entry
 from ingestion_pipeline_tests.hot_log import ADDRESS, KEYS, NOON, HotLog, make_reception, rows
 
 VIEW = {"type": "VIEW", "ruleId": "r1"}
@@ -253,12 +252,6 @@ def test_what_the_database_refuses_is_kept_like_any_reject(hot_log: HotLog) -> N
         reject["payload"]["event"],
         reject["payload"]["received"]["caller"],
     )
-
-
-def test_an_unknown_type_is_one_that_the_registry_has_not(shared_log: HotLog) -> None:
-    registry = shared_log.registry
-    raws = [b'{"type": "VIEW"}', b'{"type": "NOSUCH"}', b'{"type": 5}', b"{", b"[]", b'{"type": "VIEW", "x": 1}']
-    assert [False, True, False, False, False, False] == [unknown_type(raw, registry) for raw in raws]
 
 
 def test_an_empty_registry_knows_no_type() -> None:

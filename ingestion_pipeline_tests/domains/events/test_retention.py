@@ -7,14 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
 from ingestion_pipeline.core.windows import Window
+from ingestion_pipeline.domains.events import retention
+from ingestion_pipeline.domains.events.activity import retention_cohorts
 from ingestion_pipeline.domains.events.checks import accounts
-from ingestion_pipeline.domains.events.retention import RetentionReport, apply_retention
+from ingestion_pipeline.domains.events.retention import FORGOTTEN, RetentionReport, apply_retention
 from ingestion_pipeline.domains.events.sync import ALL_TIME, WRITER, sync
 from ingestion_pipeline.domains.events.tables import ACTIVE_USERS, EVENT_AGGREGATIONS_DAILY, EVENT_HISTORY
+from ingestion_pipeline.orchestration.partitions import monday
 from ingestion_pipeline.settings import Settings
 from ingestion_pipeline.storage.lake import Lake
 from ingestion_pipeline.storage.postgres import Postgres
@@ -183,7 +187,7 @@ def test_old_versions_are_gone_and_batches_still_known(kept: Kept) -> None:
 
 
 def test_figures_stay_and_people_of_whom_nothing_is_left_do_not(kept: Kept) -> None:
-    """active_users names people: it forgets whoever has no event any more, not who has one left."""
+    """Of expired days active_users keeps first days only: with the name of who has an event left, of others without."""
     from ingestion_pipeline.domains.events.derived_assets import _store_active_users
 
     kept.send("interaction", years_ago(2), userId="gone")
@@ -196,13 +200,81 @@ def test_figures_stay_and_people_of_whom_nothing_is_left_do_not(kept: Kept) -> N
         f"insert into {EVENT_AGGREGATIONS_DAILY.qualified_name} values (%s, 'VIEW', 'interaction', 2, 0, 2, 0, %s, %s, '{{}}')",
         *[years_ago(2)] * 3,
     )
-    assert 1 == kept.apply().active_days
-    active = kept.lake.read(ACTIVE_USERS, ALL_TIME).to_pyarrow().to_pylist()
-    assert [("still-here", True), ("still-here", False)] == [
-        (row["user_id"], row["is_new"]) for row in sorted(active, key=lambda row: row["day"])
+    assert 2 == kept.apply().active_days
+    active = kept.lake.read(ACTIVE_USERS, ALL_TIME).order_by("day").to_pyarrow().to_pylist()
+    assert [("still-here", True, years_ago(3).date()), (FORGOTTEN, True, years_ago(2).date())] == [
+        (row["user_id"][: len(FORGOTTEN)], row["is_new"], row["day"]) for row in active
     ]
+    assert 0 == kept.apply().active_days, "who is forgotten stays forgotten"
     assert [] == traces(kept.url, Path(kept.lake.root), "gone")
     assert 1 == value(kept.url, f"select count(*) from {EVENT_AGGREGATIONS_DAILY.qualified_name}")
+
+
+def test_cohorts_are_the_same_before_and_after(kept: Kept) -> None:
+    """Who is forgotten still counts in their cohort; who is remembered is still retained."""
+    first_week = monday(years_ago(1).date() - 70 * DAY)
+    this_week = monday(TODAY)
+    everybody = [(f"u{number}", True, first_week) for number in range(3)]
+    later = [("u0", False, first_week + 8 * DAY), ("u1", False, this_week), ("u3", True, this_week)]
+    active = [dict(zip(("user_id", "is_new", "day"), row, strict=True)) for row in [*everybody, *later]]
+    kept.lake.replace(ACTIVE_USERS, pa.Table.from_pylist(active), Window.of_days(first_week, this_week))
+    for user in ("u1", "u3"):
+        kept.send("content", datetime.combine(this_week, datetime.min.time(), UTC), userId=user)
+    kept.sync()
+
+    def cohorts() -> list[dict[str, Any]]:
+        every = kept.lake.read(ACTIVE_USERS, ALL_TIME)
+        return retention_cohorts(every, every.filter(every.is_new), weeks=[this_week]).to_dict("records")
+
+    before = cohorts()
+    assert [(first_week, 3, 1), (this_week, 1, 1)] == [
+        (row["cohort_week"], row["cohort_users"], row["retained_users"]) for row in before
+    ]
+    assert 3 == kept.apply().active_days, "u0 and u2 lose their name, the second day of u0 goes"
+    assert before == cohorts()
+    assert [] == traces(kept.url, Path(kept.lake.root), "u0")
+
+
+def test_warehouses_out_of_reach_are_reported_and_stop_nothing(kept: Kept) -> None:
+    """The ledger knows them; whoever has given one up removes its lines."""
+    rows(
+        kept.url,
+        "insert into events.warehouse_sync_status (warehouse_type, batch_number, status, committed_at) "
+        "values ('bigquery', 1, 'committed', now())",
+    )
+    kept.send("interaction", years_ago(2))
+    kept.sync()
+    report = kept.apply()
+    assert (["bigquery"], 1) == (report.unreached_warehouses, report.lake_events)
+    last = value(kept.url, "select details from operations.audit_log order by audit_id desc limit 1")
+    assert {"warehouse_events": 0, "unreached_warehouses": ["bigquery"]} == last
+
+
+def test_keys_rejects_and_requests_go_block_by_block(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In transactions of their own, before the policy: it finds none any more, and nothing is passed over."""
+    monkeypatch.setattr(retention, "BLOCKS_PER_TRANSACTION", 2)
+    for statement in (
+        """insert into events.event_keys
+        select gen_random_uuid(), events.time_ordered_id(now() - make_interval(days => 5 + 5 * (n % 2)))
+        from generate_series(1, 2000) as n""",
+        """insert into operations.rejects (source, reason, payload, payload_digest, last_seen_at)
+        select 'events', repeat('x', 200), '{"event": {}}', n::text, now() - make_interval(days => 200 + 200 * (n % 2))
+        from generate_series(1, 500) as n""",
+        """insert into operations.api_requests
+        select now() - make_interval(days => 20 + 20 * (n % 2)), repeat('r', 100), 'GET', '/', 200, 1, 1, 1
+        from generate_series(1, 500) as n""",
+    ):
+        rows(kept.url, statement)
+    assert 4 < value(kept.url, "select pg_relation_size('events.event_keys') / 8192")
+    report = kept.apply()
+    assert {"idempotency_keys": 1000, "rejects": 250, "api_requests": 250} == report.pruned
+    assert {0} == {report.postgres[name] for name in report.pruned}
+    assert [1000, 250, 250] == [
+        value(kept.url, f"select count(*) from {table}")
+        for table in ("events.event_keys", "operations.rejects", "operations.api_requests")
+    ]
+    with pytest.raises(psycopg.errors.InvalidParameterValue):
+        rows(kept.url, "select events.prune('event_log', 7)")
 
 
 def test_a_partition_goes_when_all_of_it_is_in_the_lake(kept: Kept) -> None:
@@ -306,9 +378,9 @@ def test_keys_are_remembered_for_seven_days_at_least(kept: Kept) -> None:
 
 
 def test_rejects_go_by_the_class_of_their_type(kept: Kept) -> None:
-    """Of an unknown type after the shortest; those of other sources are not ours."""
+    """From when they were last seen; of an unknown type after the shortest; those of other sources are not ours."""
     insert = (
-        "insert into operations.rejects (source, reason, payload, payload_digest, first_seen_at) "
+        "insert into operations.rejects (source, reason, payload, payload_digest, last_seen_at) "
         "values (%s, %s, jsonb_build_object('event', %s::jsonb), gen_random_uuid()::text, %s)"
     )
     for event_type, years in (("payment.completed", 7), ("user.login", 2), ("VIEW", 1), ("unheard.of", 1)):
@@ -425,5 +497,15 @@ def test_it_is_audited(kept: Kept) -> None:
     kept.send("interaction", years_ago(2))
     kept.sync()
     kept.apply()
-    (row,) = rows(kept.url, "select actor, action, details from operations.audit_log")
-    assert ("retention", 1) == (row["action"], row["details"]["postgres"]["expired_events"])
+    audited = rows(kept.url, "select action, details from operations.audit_log order by audit_id")
+    assert {"retention"} == {row["action"] for row in audited}
+    steps = [row["details"] for row in audited]
+    assert [
+        {"pruned"},
+        {"lake_days", "lake_events"},
+        {"policy"},
+        {"files", "compacted_days"},
+        {"active_days"},
+        {"warehouse_events", "unreached_warehouses"},
+    ] == [set(step) for step in steps]
+    assert (1, 1) == (steps[1]["lake_events"], steps[2]["policy"]["expired_events"])
