@@ -18,6 +18,7 @@ from ingestion_pipeline.core.errors import (
     PermanentError,
     ProviderUnavailableError,
     RateLimitedError,
+    RestoredDatabaseError,
     StoreUnavailableError,
     TransientError,
     UnknownSymbolError,
@@ -42,6 +43,11 @@ TEXTS = [
         "database postgresql://h/db lacks 2 migration(s), first 0002_market.sql: run `ingestion-pipeline migrate`",
     ),
     (MigrationError("0002_market.sql", "syntax error"), "migration 0002_market.sql: syntax error"),
+    (
+        RestoredDatabaseError("900", "100"),
+        "the sync has read up to transaction 900, but the server is only at 100: the database was restored onto another "
+        "server; see `restored database` in RUNBOOK.md",
+    ),
     (ContractError("coingecko", "price", "'x'", "a number"), "coingecko: price is 'x', expected a number"),
     (UnknownSymbolError("mock", "BTC"), "provider mock has no market 'BTC'"),
     (
