@@ -45,8 +45,10 @@ TEXTS = [
     (MigrationError("0002_market.sql", "syntax error"), "migration 0002_market.sql: syntax error"),
     (
         RestoredDatabaseError("900", "100"),
-        "the sync has read up to transaction 900, but the server is only at 100: the database was restored onto another "
-        "server; see `restored database` in RUNBOOK.md",
+        (
+            "the sync has read up to transaction 900, but the server is only at 100: the database was restored onto another "
+            "server; see `restored database` in RUNBOOK.md"
+        ),
     ),
     (ContractError("coingecko", "price", "'x'", "a number"), "coingecko: price is 'x', expected a number"),
     (UnknownSymbolError("mock", "BTC"), "provider mock has no market 'BTC'"),
