@@ -4,13 +4,16 @@ Belongs here: what `demo` and `backfill` share. Does not belong here: which jobs
 is stale (staleness.py), printing.
 """
 
+import signal
+import socket
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 
 import dagster as dg
-from dagster._core.execution.plan.objects import ErrorSource
 
 from ingestion_pipeline.core.clock import utc_now
 from ingestion_pipeline.core.windows import Window
@@ -55,13 +58,14 @@ def run_job(
         KeyboardInterrupt: Ctrl-C during the run, which Dagster takes for a failure of the step.
     """
     tags = {**(tags or {}), **process_tags()}
-    result = job.execute_in_process(instance=instance, tags=tags, run_config=QUIET, raise_on_error=False)
+    with _noticed_interrupts() as is_interrupted:
+        result = job.execute_in_process(instance=instance, tags=tags, run_config=QUIET, raise_on_error=False)
     outcome.run_count += 1
     for event in result.all_events:
         _add_event(outcome, job, event)
+    if is_interrupted():
+        raise KeyboardInterrupt
     if not result.success:
-        if any(_is_interrupt(event) for event in result.all_events):
-            raise KeyboardInterrupt
         outcome.problems.extend(_problems(result, job))
     return result.success
 
@@ -185,5 +189,24 @@ def _problems(result: dg.ExecuteInProcessResult, job: dg.JobDefinition) -> list[
     return texts or [f"{job.name} failed; see run {result.run_id}"]
 
 
-def _is_interrupt(event: dg.DagsterEvent) -> bool:
-    return event.is_step_failure and event.step_failure_data.error_source == ErrorSource.INTERRUPT
+@contextmanager
+def _noticed_interrupts() -> Iterator[Callable[[], bool]]:
+    """Tells of a SIGINT or SIGTERM during the block. Only the main thread gets those.
+
+    Dagster handles both itself meanwhile, and forgets one that comes between two steps: the run then ends well.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    received, notice = socket.socketpair()
+    with received, notice:
+        received.setblocking(False)
+        notice.setblocking(False)
+        before = signal.set_wakeup_fd(notice.fileno(), warn_on_full_buffer=False)
+        numbers = bytearray()
+        try:
+            yield lambda: not {signal.SIGINT, signal.SIGTERM}.isdisjoint(numbers)
+        finally:
+            signal.set_wakeup_fd(before)
+            with suppress(BlockingIOError):
+                numbers += received.recv(4096)

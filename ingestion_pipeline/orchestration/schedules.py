@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 from croniter import croniter
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from ingestion_pipeline.core.clock import utc_now
 from ingestion_pipeline.core.tables import Table
@@ -18,10 +19,47 @@ from ingestion_pipeline.settings import Settings
 
 SETTINGS = Settings.from_environment()
 
+AnyJob = dg.JobDefinition | UnresolvedAssetJobDefinition
+
 
 def selection(*tables: Table) -> dg.AssetSelection:
     """The assets of `tables` and their checks, for a job."""
     return dg.AssetSelection.assets(*asset_keys(tables))
+
+
+def due_schedule(
+    name: str,
+    job: UnresolvedAssetJobDefinition,
+    tables: Collection[Table],
+    partitions: TimePartitions,
+    cron: str,
+    *,
+    description: str,
+) -> dg.ScheduleDefinition:
+    """A schedule that is on, of one run for every partition of `tables` that is due when it ticks."""
+
+    @dg.schedule(
+        name=name,
+        job=job,
+        cron_schedule=cron,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description=description,
+    )
+    def tick(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        return due(context, tables, partitions, cron)
+
+    return tick
+
+
+def plain_schedule(name: str, job: AnyJob, cron: str, *, description: str) -> dg.ScheduleDefinition:
+    """A schedule that is on and just runs `job`."""
+    return dg.ScheduleDefinition(
+        name=name,
+        job=job,
+        cron_schedule=cron,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description=description,
+    )
 
 
 def due(

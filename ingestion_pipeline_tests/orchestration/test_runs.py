@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 import pytest
+from dagster._utils.interrupts import capture_interrupts
 
 from ingestion_pipeline.core.errors import ContractError
 from ingestion_pipeline.core.windows import Window, midnight
@@ -241,6 +242,26 @@ def test_ctrl_c_ends_a_run_at_once(empty: dg.DagsterInstance, retries: dg.RetryP
     with pytest.raises(KeyboardInterrupt):
         run_job(job.resolve_job_def("toy_job"), empty, Outcome())
     assert [1] == tries
+
+
+def test_ctrl_c_between_two_steps_ends_the_command_too(empty: dg.DagsterInstance) -> None:
+    """Dagster takes one that comes while it does its own work, here at the end of the last step, and forgets it."""
+
+    @dg.success_hook
+    def at_the_end(_: dg.HookContext) -> None:
+        with capture_interrupts():
+            os.kill(os.getpid(), signal.SIGINT)
+
+    @dg.op
+    def calm() -> None:
+        pass
+
+    @dg.job(hooks={at_the_end}, executor_def=dg.in_process_executor)
+    def calm_job() -> None:
+        calm()
+
+    with pytest.raises(KeyboardInterrupt):
+        run_job(calm_job, empty, Outcome())
 
 
 def test_an_outcome_counts_rows_partitions_seconds_and_checks(pipeline: Pipeline) -> None:

@@ -19,7 +19,7 @@ from ingestion_pipeline.domains.events.tables import (
 )
 from ingestion_pipeline.orchestration.derived import GOING_ON, Derived, derived_sensor
 from ingestion_pipeline.orchestration.partitions import DAILY, WEEKLY, range_tags
-from ingestion_pipeline.orchestration.schedules import due, selection
+from ingestion_pipeline.orchestration.schedules import due_schedule, plain_schedule, selection
 from ingestion_pipeline.storage.event_reader import has_pending
 from ingestion_pipeline.storage.postgres import Postgres
 
@@ -75,24 +75,24 @@ def events_sync_sensor(
     return dg.RunRequest(tags=range_tags(today, today))
 
 
-@dg.schedule(
-    job=events_daily_job,
-    cron_schedule=HOURLY,
-    default_status=dg.DefaultScheduleStatus.RUNNING,
+events_hourly_schedule = due_schedule(
+    "events_hourly_schedule",
+    events_daily_job,
+    DAILY_TABLES,
+    DAILY,
+    HOURLY,
     description="The running day every hour, with any day of the lookback that is not settled.",
 )
-def events_hourly_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-    return due(context, DAILY_TABLES, DAILY, HOURLY)
 
 
-@dg.schedule(
-    job=events_weekly_job,
-    cron_schedule=WEEKS_HOURLY,
-    default_status=dg.DefaultScheduleStatus.RUNNING,
+events_weekly_schedule = due_schedule(
+    "events_weekly_schedule",
+    events_weekly_job,
+    WEEKLY_TABLES,
+    WEEKLY,
+    WEEKS_HOURLY,
     description="The running week every hour, with any week of the lookback that is not settled.",
 )
-def events_weekly_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-    return due(context, WEEKLY_TABLES, WEEKLY, WEEKS_HOURLY)
 
 
 events_derived_sensor = derived_sensor(
@@ -104,11 +104,10 @@ events_derived_sensor = derived_sensor(
 )
 
 
-events_accounts_schedule = dg.ScheduleDefinition(
-    name="events_accounts_schedule",
-    job=events_accounts_job,
-    cron_schedule="40 * * * *",
-    default_status=dg.DefaultScheduleStatus.RUNNING,
+events_accounts_schedule = plain_schedule(
+    "events_accounts_schedule",
+    events_accounts_job,
+    "40 * * * *",
     description="Is every event of the last week accounted for? Every hour.",
 )
 

@@ -10,6 +10,7 @@ from ingestion_pipeline.domains.events.retention import apply_retention
 from ingestion_pipeline.domains.events.tables import EVENT_HISTORY
 from ingestion_pipeline.orchestration.derived import GOING_ON
 from ingestion_pipeline.orchestration.failures import explained_failures
+from ingestion_pipeline.orchestration.schedules import plain_schedule
 from ingestion_pipeline.settings import Settings
 from ingestion_pipeline.storage.lake import Lake
 from ingestion_pipeline.storage.postgres import Postgres
@@ -76,11 +77,10 @@ def events_upkeep_job() -> None:
     remove_expired_metrics()
 
 
-events_upkeep_schedule = dg.ScheduleDefinition(
-    name="events_upkeep_schedule",
-    job=events_upkeep_job,
-    cron_schedule="*/15 * * * *",
-    default_status=dg.DefaultScheduleStatus.RUNNING,
+events_upkeep_schedule = plain_schedule(
+    "events_upkeep_schedule",
+    events_upkeep_job,
+    "*/15 * * * *",
     description="Partitions of the hot log ahead of time, and expired metrics away, every 15 minutes.",
 )
 
@@ -101,11 +101,10 @@ def events_retention_job() -> None:
     apply_event_retention()
 
 
-events_retention_schedule = dg.ScheduleDefinition(
-    name="events_retention_schedule",
-    job=events_retention_job,
-    cron_schedule="0 2 * * *",
-    default_status=dg.DefaultScheduleStatus.RUNNING,
+events_retention_schedule = plain_schedule(
+    "events_retention_schedule",
+    events_retention_job,
+    "0 2 * * *",
     description="Retention of events, daily at 02:00 UTC.",
 )
 

@@ -16,7 +16,7 @@ from ingestion_pipeline.domains.market.tables import (
 )
 from ingestion_pipeline.orchestration.derived import Derived, derived_sensor
 from ingestion_pipeline.orchestration.partitions import DAILY, WEEKLY
-from ingestion_pipeline.orchestration.schedules import SETTINGS, due, overtaken, selection
+from ingestion_pipeline.orchestration.schedules import SETTINGS, due_schedule, overtaken, selection
 
 DAILY_TABLES = (PRICE_BARS, OHLC_HOURLY, OHLC_DAILY, COMPARISONS, ROI_STATISTICS)
 LOOKING_BACK = (COMPARISONS, ROI_STATISTICS)
@@ -40,24 +40,24 @@ market_lookback_job = dg.define_asset_job(
 )
 
 
-@dg.schedule(
-    job=market_daily_job,
-    cron_schedule=HOURLY,
-    default_status=dg.DefaultScheduleStatus.RUNNING,
+market_hourly_schedule = due_schedule(
+    "market_hourly_schedule",
+    market_daily_job,
+    DAILY_TABLES,
+    DAILY,
+    HOURLY,
     description="The running day every hour, with any day of the lookback that is not settled.",
 )
-def market_hourly_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-    return due(context, DAILY_TABLES, DAILY, HOURLY)
 
 
-@dg.schedule(
-    job=market_weekly_job,
-    cron_schedule=WEEKS_HOURLY,
-    default_status=dg.DefaultScheduleStatus.RUNNING,
+market_weekly_schedule = due_schedule(
+    "market_weekly_schedule",
+    market_weekly_job,
+    (OHLC_WEEKLY,),
+    WEEKLY,
+    WEEKS_HOURLY,
     description="The running week every hour, with any week of the lookback that is not settled.",
 )
-def market_weekly_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-    return due(context, (OHLC_WEEKLY,), WEEKLY, WEEKS_HOURLY)
 
 
 @dg.schedule(
