@@ -35,7 +35,7 @@ FAILED, WRONG, UNREACHABLE, INTERRUPTED = 1, 2, 3, 130
 CLOSES, BLOCKS, FEWEST_BLOCKS = 30, "▁▂▃▄▅▆▇█", 5
 
 app = typer.Typer(
-    help="Ingests market data into PostgreSQL and a Delta lake, orchestrated by Dagster.\n\n"
+    help="Ingests market, property and event data into PostgreSQL and a Delta lake, orchestrated by Dagster.\n\n"
     "Settings are environment variables; `ingestion-pipeline settings` lists them. Without DATABASE_URL an embedded "
     "PostgreSQL is started and stopped as needed.",
     epilog="Exit codes: 0 done, 1 failed, 2 wrong argument or setting, 3 a store or provider cannot be reached, "

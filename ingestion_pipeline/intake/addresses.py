@@ -5,6 +5,7 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 UNKNOWN = "unknown"
+HOST_PREFIX = 64
 Network = IPv4Network | IPv6Network
 
 
@@ -50,6 +51,12 @@ def parsed(text: str) -> IPv4Address | IPv6Address | None:
     except ValueError:
         return None
     return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
+
+
+def limited_as(address: str) -> str:
+    """Who an address is to a rate limit: of IPv6 the network of 64 bits, since one host may use all of that."""
+    found = parsed(address)
+    return str(ip_network((found, HOST_PREFIX), strict=False)) if isinstance(found, IPv6Address) else address
 
 
 def _hops(headers: Mapping[bytes, bytes]) -> list[str]:

@@ -17,6 +17,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from ingestion_pipeline.intake.addresses import limited_as
 from ingestion_pipeline.settings import Settings
 
 REDIS_TIMEOUT_SECONDS = 0.25
@@ -64,6 +65,7 @@ class RateLimits:
 
     async def hit(self, name: str, item: RateLimitItem, address: str) -> Standing:
         """Counts a request of `address`, unless it is one too many."""
+        address = limited_as(address)
         if self._redis and (not self._is_away or time.monotonic() >= self._retry_at):
             self._retry_at = time.monotonic() + ASK_AGAIN_SECONDS  # while away, one request asks
             try:

@@ -12,8 +12,7 @@ from ingestion_pipeline.client import AnalyticsClient, AnalyticsError, AsyncAnal
 from ingestion_pipeline_tests.children import until
 from ingestion_pipeline_tests.client.test_tracking import TRACKED
 from ingestion_pipeline_tests.command import free_port
-from ingestion_pipeline_tests.domains.events.served import SERVED
-from ingestion_pipeline_tests.intake.process import APP_TOKEN, Intake, running
+from ingestion_pipeline_tests.intake.process import APP_TOKEN, REAL, Intake, running
 
 
 @pytest.fixture
@@ -23,7 +22,7 @@ def intake_url(database_url: str) -> str:
 
 @pytest.fixture
 def intake(intake_url: str, tmp_path: Path) -> Iterator[Intake]:
-    with running(intake_url, tmp_path, SERVED) as server:
+    with running(intake_url, tmp_path, REAL) as server:
         yield server
 
 
@@ -93,7 +92,7 @@ def test_wrong_token_keeps_events_and_tells_queries(intake: Intake) -> None:
 def test_rate_limit_delays_but_loses_nothing(intake_url: str, database_url: str, tmp_path: Path) -> None:
     """The client waits as long as the answer says."""
     with (
-        running(intake_url, tmp_path, SERVED, EVENTS_RATE_LIMIT="2/second") as intake,
+        running(intake_url, tmp_path, REAL, EVENTS_RATE_LIMIT="2/second") as intake,
         AnalyticsClient(address(intake), APP_TOKEN, interval_seconds=0, max_batch=10) as client,
     ):
         for _ in range(60):
@@ -108,13 +107,13 @@ def test_intake_killed_while_events_flow_stores_each_once(intake_url: str, datab
     port = free_port()
     with AnalyticsClient(f"http://127.0.0.1:{port}", APP_TOKEN, interval_seconds=0, max_batch=20) as client:
         keys = [client.emit("VIEW", rule_id="r") for _ in range(1000)]
-        with running(intake_url, tmp_path, SERVED, PORT=str(port)) as intake:
+        with running(intake_url, tmp_path, REAL, PORT=str(port)) as intake:
             until(lambda: client.stats().sent > 100)
             for worker in intake.workers():
                 worker.kill()
             intake.process.kill()
         keys += [client.emit("COPY", rule_id="r") for _ in range(100)]
-        with running(intake_url, tmp_path, SERVED, PORT=str(port)):
+        with running(intake_url, tmp_path, REAL, PORT=str(port)):
             assert client.flush(60)
             assert client.stats().sent == 1100
     assert sorted(keys) == sorted(row[3] for row in stored(database_url))

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingestion_pipeline.intake.addresses import UNKNOWN, ClientAddresses
+from ingestion_pipeline.intake.addresses import UNKNOWN, ClientAddresses, limited_as
 
 TRUSTED = ClientAddresses(("10.0.0.0/8", "fd00::/8", "203.0.113.7/32"))
 
@@ -58,3 +58,18 @@ def test_no_header_breaks_it(plain: bytes, standard: bytes) -> None:
     """The answer is an address, whatever is sent."""
     found = TRUSTED.of("10.0.0.1", {b"x-forwarded-for": plain, b"forwarded": standard})
     assert found == ClientAddresses(()).of(found, {})
+
+
+@pytest.mark.parametrize(
+    ("address", "limited"),
+    [
+        ("1.2.3.4", "1.2.3.4"),
+        ("2001:db8::1", "2001:db8::/64"),
+        ("2001:db8::ffff:1", "2001:db8::/64"),
+        ("2001:db8:0:1::1", "2001:db8:0:1::/64"),
+        (UNKNOWN, UNKNOWN),
+    ],
+)
+def test_a_limit_counts_an_ipv6_network_as_one(address: str, limited: str) -> None:
+    """Its owner could otherwise ask from 2^64 addresses."""
+    assert limited == limited_as(address)

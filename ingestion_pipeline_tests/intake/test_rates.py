@@ -188,9 +188,9 @@ def test_behind_a_proxy_each_client_has_its_own_limit(intake_url: str, home: Pat
     with running(intake_url, home, EVENTS_RATE_LIMIT="1/hour", TRUSTED_PROXIES="127.0.0.0/8") as server:
         statuses = [
             server.get("/sample/limited", headers={"x-forwarded-for": hops}).status_code
-            for hops in ("1.1.1.1", "2.2.2.2", "6.6.6.6, 1.1.1.1", "::ffff:2.2.2.2", "2001:db8::1")
+            for hops in ("1.1.1.1", "2.2.2.2", "6.6.6.6, 1.1.1.1", "::ffff:2.2.2.2", "2001:db8::1", "2001:db8::2:1")
         ]
-        assert [200, 200, 429, 429, 200] == statuses
+        assert [200, 200, 429, 429, 200, 429] == statuses
 
 
 def test_a_redis_that_is_killed_under_load_fails_no_request(intake_url: str, home: Path, valkey: ValkeyServer) -> None:

@@ -35,10 +35,9 @@ from ingestion_pipeline.storage.lake import Lake
 from ingestion_pipeline.storage.postgres import Postgres
 from ingestion_pipeline_tests.children import python
 from ingestion_pipeline_tests.command import run
-from ingestion_pipeline_tests.domains.events.administered import ADMINISTERED
 from ingestion_pipeline_tests.domains.events.traces import traces
 from ingestion_pipeline_tests.hot_log import HotLog, as_intake, rows, value
-from ingestion_pipeline_tests.intake.process import TOKEN, Intake, running
+from ingestion_pipeline_tests.intake.process import REAL, TOKEN, Intake, running
 
 ALICE, BOB = "alice-canary-1", "bob-canary-2"
 NOW = datetime.now(UTC)
@@ -546,7 +545,7 @@ def test_an_export_goes_on_after_any_record(held: Held) -> None:
 
 @pytest.fixture
 def intake(held: Held, worker_url: str, tmp_path: Path) -> Iterator[Intake]:
-    with running(as_intake(held.url), tmp_path, ADMINISTERED) as found:
+    with running(as_intake(held.url), tmp_path, REAL) as found:
         yield found
 
 

@@ -16,8 +16,7 @@ import pytest
 
 from ingestion_pipeline.intake.callers import token_digest
 from ingestion_pipeline_tests.conftest import TEMPLATE
-from ingestion_pipeline_tests.domains.events.served import SERVED
-from ingestion_pipeline_tests.intake.process import JWT_SECRET, TOKEN, Intake, running
+from ingestion_pipeline_tests.intake.process import JWT_SECRET, REAL, TOKEN, Intake, running
 
 NAME = "events_read"
 WRITER = "token-that-may-only-write"
@@ -110,9 +109,7 @@ def _aggregate(connection: psycopg.Connection[Any]) -> None:
 
 @pytest.fixture(scope="module")
 def intake(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Intake]:
-    with running(
-        database.replace("postgres@", "pipeline_intake@", 1), tmp_path_factory.mktemp("read"), SERVED
-    ) as found:
+    with running(database.replace("postgres@", "pipeline_intake@", 1), tmp_path_factory.mktemp("read"), REAL) as found:
         yield found
 
 

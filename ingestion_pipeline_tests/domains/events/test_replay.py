@@ -19,9 +19,8 @@ from ingestion_pipeline.storage.lake import Lake
 from ingestion_pipeline.storage.postgres import Postgres
 from ingestion_pipeline_tests.children import python
 from ingestion_pipeline_tests.command import eventually, run
-from ingestion_pipeline_tests.domains.events.administered import ADMINISTERED
 from ingestion_pipeline_tests.hot_log import HotLog, as_intake, rows, value
-from ingestion_pipeline_tests.intake.process import JSON, TOKEN, Intake, running
+from ingestion_pipeline_tests.intake.process import JSON, REAL, TOKEN, Intake, running
 
 NOW = datetime.now(UTC)
 HOUR_AGO = NOW - timedelta(hours=1)
@@ -318,7 +317,7 @@ def test_the_command(hot_log: HotLog, database_url: str, worker_url: str, tmp_pa
 
 @pytest.fixture
 def intake(database_url: str, tmp_path: Path) -> Iterator[Intake]:
-    with running(as_intake(database_url), tmp_path, ADMINISTERED) as found:
+    with running(as_intake(database_url), tmp_path, REAL) as found:
         yield found
 
 
