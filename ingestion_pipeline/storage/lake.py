@@ -273,9 +273,10 @@ class Lake:
         return [unquote(file) for file in files] if _is_local(self.root) else files
 
     def _dataset(self, table: Table, window: Window) -> Any:
+        """What is in a bucket, read as the engine asks for it and never held as a whole."""
         day = pc.field(table.partition_column)
         dataset = DeltaTable(self.uri(table)).to_pyarrow_dataset()
-        return dataset.to_table(filter=(day >= window.first_day) & (day <= window.last_day))
+        return dataset.filter((day >= window.first_day) & (day <= window.last_day))
 
     @contextmanager
     def _reached(self, what: str) -> Iterator[None]:
