@@ -6,17 +6,23 @@ Belongs here: which domains there are. Does not belong here: how a request is re
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 from fastapi import FastAPI
 
 from ingestion_pipeline.core.logs import configure_logging
 from ingestion_pipeline.domains.events import routes as events
+from ingestion_pipeline.domains.market import routes as market
+from ingestion_pipeline.domains.operations import routes as operations
+from ingestion_pipeline.domains.property import routes as property_data
 from ingestion_pipeline.intake.endpoints import CALLER_KINDS, HttpDomain
+from ingestion_pipeline.intake.invalidations import invalidations
 from ingestion_pipeline.intake.layer import IntakeLayer
 from ingestion_pipeline.intake.openapi import openapi
 from ingestion_pipeline.intake.pages import service_domain
 from ingestion_pipeline.intake.routing import EndpointRoute
 from ingestion_pipeline.intake.services import Services, services
+from ingestion_pipeline.kinds import DELIVERY_TYPES, JOB_TYPES, WARMERS
 from ingestion_pipeline.settings import Settings
 
 TITLE, VERSION = "Ingestion pipeline", "1"
@@ -25,7 +31,13 @@ DESCRIPTION = (
 )
 
 Domain = Callable[[Services], HttpDomain]
-DOMAINS: tuple[Domain, ...] = (events.http,)
+DOMAINS: tuple[Domain, ...] = (
+    events.http,
+    market.http,
+    property_data.http,
+    partial(operations.http, job_types=JOB_TYPES, delivery_types=DELIVERY_TYPES),
+    partial(invalidations, warmers=WARMERS),
+)
 
 
 def create_app(settings: Settings | None = None, *, domains: Sequence[Domain] = DOMAINS) -> FastAPI:

@@ -30,6 +30,7 @@ def checkup(settings: Settings) -> list[Finding]:
         ("redis", _redis),
         ("lake", _lake),
         ("provider", _provider),
+        ("alerts", _alerts),
     ]
     return [_tried(part, probe, settings) for part, probe in parts]
 
@@ -82,6 +83,13 @@ def _provider(settings: Settings) -> str:
     quotes = source.fetch_quotes(settings.ingestion_markets)
     prices = ", ".join(f"{quote.symbol} {quote.price:g}" for quote in quotes)
     return f"{source.name} knows {len(markets)} market(s): {prices}"
+
+
+def _alerts(settings: Settings) -> str:
+    from ingestion_pipeline.providers.alerts import require_targets
+
+    found = require_targets(settings)
+    return f"{len(found)} target(s)" if found else "nobody is told: ALERT_WEBHOOK_URL and ALERT_TARGETS are unset"
 
 
 class _NoBreaker:

@@ -18,12 +18,12 @@ from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table as RichTable
 
-from ingestion_pipeline import event_commands
+from ingestion_pipeline.commands import alerts, deliveries, events, imports, jobs
+from ingestion_pipeline.commands.intake import tokens
 from ingestion_pipeline.core.clock import utc_now
 from ingestion_pipeline.core.errors import ConfigurationError, IngestionError, TransientError
 from ingestion_pipeline.core.logs import configure_logging
 from ingestion_pipeline.core.windows import Window
-from ingestion_pipeline.intake_commands import tokens
 from ingestion_pipeline.settings import Provider, Settings, export
 
 if TYPE_CHECKING:
@@ -45,7 +45,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(tokens, name="tokens")
-for command in (event_commands.replay, event_commands.erase, event_commands.export):
+app.add_typer(jobs.jobs, name="jobs")
+app.add_typer(deliveries.deliveries, name="deliveries")
+app.add_typer(alerts.alerts, name="alerts")
+app.add_typer(imports.app, name="import")
+for command in (events.replay, events.erase, events.export):
     app.command()(command)
 out = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -96,11 +100,13 @@ def up() -> None:
     """Start PostgreSQL, code location, webserver, daemon and HTTP intake. Ctrl-C or SIGTERM stops them all."""
     from ingestion_pipeline.intake.generated_secrets import embedded_secrets
     from ingestion_pipeline.orchestration.stack import run_stack
+    from ingestion_pipeline.providers.alerts import require_targets
 
     def tell(text: str) -> None:
         out.print(text, markup=False)
 
     settings = _settings()
+    require_targets(settings)
     with _database(settings) as environment, _watched_database(settings):
         code = run_stack(settings, environment | embedded_secrets(settings, tell=tell), tell=tell)
     raise typer.Exit(code)
@@ -109,7 +115,7 @@ def up() -> None:
 @app.command()
 def intake() -> None:
     """Serve the HTTP intake alone, to stay. Ctrl-C or SIGTERM ends it when every request is answered."""
-    from ingestion_pipeline.intake_commands import serve_intake
+    from ingestion_pipeline.commands.intake import serve_intake
 
     serve_intake(_settings(), tell=lambda text: out.print(text, markup=False))
 

@@ -6,20 +6,30 @@ names the variable, the value and what is expected; secrets are never printed.
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, date, datetime
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import parse_qs, unquote
 
 from croniter import CroniterBadDateError, croniter
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from ingestion_pipeline.core.errors import ConfigurationError
 from ingestion_pipeline.core.funnels import parse_funnels
+from ingestion_pipeline.core.silence import parse_silence
+from ingestion_pipeline.core.urls import (
+    HTTP_SCHEMES,
+    LAKE_SCHEMES,
+    require_database,
+    require_no_user,
+    require_place,
+    require_scheme,
+    secrets_of,
+    without_user,
+)
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 
@@ -29,17 +39,17 @@ Provider = Literal["mock", "file", "coingecko", "binance"]
 
 _DATABASE_SCHEMES = ("postgresql://", "postgres://", "postgresql+psycopg://", "postgresql+psycopg2://")
 _REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
-_HTTP_SCHEMES = ("http://", "https://")
-_LAKE_SCHEMES = ("s3://", "gs://", "az://", "abfs://", "abfss://", "file://")
-_CONTAINER = re.compile(r"abfss?://[^/@:]+@[^/@:]+(/.*)?")  # container@account is Azure's spelling, not a user
-_PLAIN_URLS = ("lake_url", "coingecko_url", "binance_url")
-_SHORTEST_KEY = 12  # a shorter path is a word such as `hook`
-_USER_INFO = re.compile(r"^([^/]*://)?.*@")
+_DROP_SCHEMES = ("s3://", "gs://", "file://")
+_PLAIN_URLS = ("lake_url", "coingecko_url", "binance_url", "fred_url", "drop_url")
+_SECRET_LISTS = ("webhook_secret", "webhook_secrets", "alert_targets")
 _CRON_FIELDS = 5
 _SYMBOL = re.compile(r"[A-Z0-9.^=_/-]+")
 _DAY = re.compile(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])")
 _TABLE = re.compile(r"[a-z_][a-z0-9_]*\.[a-z_][a-z0-9_]*")
 _SIZE = re.compile(r"[1-9]\d*(MB|GB)")
+_SERIES = re.compile(r"[A-Z0-9_.-]{1,64}")
+_SOURCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_SHORTEST_WEBHOOK_SECRET = 16
 _SHORTEST_SIGNING_KEY = 32  # RFC 7518: HS256 needs 256 bits
 _RATE = re.compile(r"[1-9]\d{0,8}/(second|minute|hour|day)|0")
 
@@ -116,10 +126,51 @@ class Settings(BaseSettings):
     redshift_iam_role: str | None = Field(None, description="ARN of the role with which Redshift reads the bucket")
     s3_endpoint_url: str | None = Field(None, description="Address of an S3-compatible store; Amazon's when unset")
 
+    # Property data (seed S0)
+    fred_api_key: SecretStr | None = Field(None, description="FRED key; no macro series are fetched when unset")
+    fred_url: str = Field("https://api.stlouisfed.org/fred", description="FRED API root")
+    fred_series: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("MORTGAGE30US", "FEDFUNDS", "DGS10", "CPIAUCSL", "UNRATE", "CSUSHPINSA", "MSPUS", "HOUST"),
+        description="Comma-separated FRED series",
+    )
+    fundamentals_max_staleness_days: int = Field(
+        30, ge=1, le=3650, description="Age of a market's newest fundamental from which it is stale"
+    )
+    comps_min_recent: int = Field(10, ge=0, description="Recent comparable sales that a market must have")
+    comps_recent_days: int = Field(180, ge=1, le=3650, description="How long a comparable sale is recent")
+
+    # Webhooks and dropped files (seed S0)
+    webhook_secret: SecretStr | None = Field(
+        None, description="Comma-separated secrets of webhook senders, several while rotating; closed when unset"
+    )
+    webhook_secrets: SecretStr | None = Field(
+        None, description="Secrets of single sources, `source=secret` separated by commas; a source may have several"
+    )
+    webhook_silence: str = Field(
+        "24h", description="After how long a silent source raises an alert: 24h for all, acme=1h,other=7d for some"
+    )
+    drop_url: str | None = Field(
+        None, description="Folder or s3://, gs:// bucket whose JSON files become deliveries; none when unset"
+    )
+
+    # Jobs
+    job_wait_seconds: float = Field(30.0, ge=0, le=300, description="How long a request waits for its job at most")
+
     # Cache, alerts, logs
     cache_ttl_seconds: int = Field(300, ge=1, description="Lifetime of a cached value")
-    alert_webhook_url: SecretStr | None = Field(None, description="Receives alerts as JSON; none are sent when unset")
+    cache_ttl_macro: int = Field(300, ge=1, description="Lifetime of cached macro series, seconds")
+    cache_ttl_fundamentals: int = Field(3600, ge=1, description="Lifetime of cached fundamentals, seconds")
+    cache_ttl_comps: int = Field(1800, ge=1, description="Lifetime of cached comparable sales, seconds")
+    cache_stale_seconds: int = Field(
+        86_400, ge=0, description="How long beyond its lifetime a value is served while its source is down"
+    )
+    alert_webhook_url: SecretStr | None = Field(None, description="Receives alerts as JSON; none are posted when unset")
+    alert_targets: SecretStr | None = Field(
+        None, description="Comma-separated targets of alerts as Apprise spells them (slack://, mailto://, ...)"
+    )
     alert_min_severity: Severity = Field("warning", description="Least severe alert that is sent")
+    alert_reminder_minutes: int = Field(240, ge=1, description="After how long a lasting alert is sent again")
+    alert_private_targets: bool = Field(False, description="Alerts may go to addresses of private networks")
     log_level: LogLevel = Field("info", description="Least severe log line that is written")
     log_format: Literal["auto", "json", "console"] = Field("auto", description="auto: console on a terminal, else JSON")
     cron_secret: SecretStr | None = Field(None, description="Bearer secret of the cron endpoints; closed when unset")
@@ -175,6 +226,34 @@ class Settings(BaseSettings):
         ):
             raise ValueError("expected comma-separated, different market symbols such as BTC-USD,SPX")
         return symbols
+
+    @field_validator("fred_series", mode="before")
+    @classmethod
+    def _split_series(cls, value: object) -> object:
+        series = tuple(part.strip().upper() for part in value.split(",")) if isinstance(value, str) else value
+        if not isinstance(series, tuple) or not all(map(_SERIES.fullmatch, series)) or len(set(series)) != len(series):
+            raise ValueError("expected comma-separated, different FRED series such as MORTGAGE30US,UNRATE")
+        return series
+
+    @field_validator("webhook_secret", "webhook_secrets")
+    @classmethod
+    def _secret_list(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        parts = [] if value is None else [part.strip() for part in value.get_secret_value().split(",")]
+        has_source = info.field_name == "webhook_secrets"
+        for part in parts:
+            source, _, secret = part.partition("=") if has_source else ("any", "", part)
+            if not _SOURCE.fullmatch(source) or len(secret) < _SHORTEST_WEBHOOK_SECRET:
+                shape = "source=secret pairs" if has_source else "secrets"
+                raise ValueError(
+                    f"expected comma-separated {shape}, each secret of {_SHORTEST_WEBHOOK_SECRET} characters"
+                )
+        return value
+
+    @field_validator("webhook_silence")
+    @classmethod
+    def _silence(cls, value: str) -> str:
+        parse_silence(value)
+        return value
 
     @field_validator("trusted_proxies", mode="before")
     @classmethod
@@ -238,34 +317,38 @@ class Settings(BaseSettings):
     @field_validator("lake_url")
     @classmethod
     def _lake_scheme(cls, value: str) -> str:
-        if "://" in value and not value.startswith(_LAKE_SCHEMES):
-            raise ValueError(f"expected a folder or a URL that starts with {' or '.join(_LAKE_SCHEMES)}")
-        if "://" in value and not _CONTAINER.fullmatch(value):
-            _refuse_user(value)
-        return value
+        return require_place(value, LAKE_SCHEMES)
+
+    @field_validator("drop_url")
+    @classmethod
+    def _drop_scheme(cls, value: str | None) -> str | None:
+        return None if value is None else require_place(value, _DROP_SCHEMES)
 
     @field_validator("database_url", "dagster_pg_url", "intake_database_url")
     @classmethod
     def _postgres_url(cls, value: SecretStr | None) -> SecretStr | None:
-        return _complete(_with_scheme(value, _DATABASE_SCHEMES))
+        if value is not None:
+            require_database(require_scheme(value.get_secret_value(), _DATABASE_SCHEMES))
+        return value
 
     @field_validator("redis_url")
     @classmethod
     def _redis_scheme(cls, value: SecretStr | None) -> SecretStr | None:
-        return _with_scheme(value, _REDIS_SCHEMES)
+        if value is not None:
+            require_scheme(value.get_secret_value(), _REDIS_SCHEMES)
+        return value
 
     @field_validator("alert_webhook_url")
     @classmethod
     def _http_scheme(cls, value: SecretStr | None) -> SecretStr | None:
-        return _with_scheme(value, _HTTP_SCHEMES)
+        if value is not None:
+            require_scheme(value.get_secret_value(), HTTP_SCHEMES)
+        return value
 
-    @field_validator("coingecko_url", "binance_url")
+    @field_validator("coingecko_url", "binance_url", "fred_url")
     @classmethod
     def _api_root(cls, value: str) -> str:
-        if not value.startswith(_HTTP_SCHEMES):
-            raise ValueError(f"expected a URL that starts with {' or '.join(_HTTP_SCHEMES)}")
-        _refuse_user(value)
-        return value
+        return require_no_user(require_scheme(value, HTTP_SCHEMES))
 
     @property
     def lake_root(self) -> str:
@@ -277,7 +360,9 @@ class Settings(BaseSettings):
         for name, value in vars(self).items():
             if isinstance(value, SecretStr):
                 secret = value.get_secret_value()
-                found.update(_secrets_of_url(secret) if name.endswith("_url") else [secret])
+                found.update(secrets_of(secret) if name.endswith("_url") else [secret])
+                if name in _SECRET_LISTS:
+                    found.update(part for text in secret.split(",") for part in (text.strip(), text.partition("=")[2]))
         return frozenset(found - {""})
 
 
@@ -296,49 +381,6 @@ def export(values: Mapping[str, str]) -> None:
     os.environ.update(values)
 
 
-def _with_scheme(value: SecretStr | None, schemes: tuple[str, ...]) -> SecretStr | None:
-    if value is not None and not value.get_secret_value().startswith(schemes):
-        raise ValueError(f"expected a URL that starts with {' or '.join(schemes)}")
-    return value
-
-
-def _complete(value: SecretStr | None) -> SecretStr | None:
-    """Refuses what only the first connection would notice."""
-    if value is not None:
-        from sqlalchemy.engine import make_url
-        from sqlalchemy.exc import ArgumentError
-
-        try:
-            database = make_url(value.get_secret_value()).database
-        except (ArgumentError, ValueError):
-            database = None
-        if not database:
-            raise ValueError(
-                "expected a URL with host and database such as postgresql://user:password@host:5432/database"
-            )
-    return value
-
-
-def _refuse_user(url: str) -> None:
-    """A plain setting is printed; who puts a password into it would see it in every message."""
-    host, at, _ = url.partition("://")[2].rpartition("@")
-    if at and ("/" not in host or ":" in host.partition("/")[0]):
-        raise ValueError("expected a URL without a user or password")
-
-
-def _secrets_of_url(url: str) -> Iterator[str]:
-    """Its passwords, as they are written and as they are meant; of a webhook also the path, which is the key."""
-    rest = url.partition("://")[2]
-    if url.startswith(_HTTP_SCHEMES):
-        path = rest.partition("/")[2]
-        yield from (url, path) if len(path) >= _SHORTEST_KEY else (url,)
-    users = {rest.partition("@")[0], rest.rpartition("@")[0]} if "@" in rest else set()  # an @ in the password
-    passwords = {user.partition(":")[2] for user in users}
-    passwords.update(parse_qs(rest.partition("?")[2]).get("password", []))
-    yield from passwords
-    yield from map(unquote, passwords)
-
-
 def _has_next(cron: str) -> bool:
     with suppress(CroniterBadDateError):
         return bool(croniter(cron, datetime(2025, 1, 1, tzinfo=UTC)).get_next(float))
@@ -351,6 +393,6 @@ def _first_problem(error: ValidationError) -> ConfigurationError:
     annotation = str(Settings.model_fields[name].annotation)
     value = "***" if "Secret" in annotation else str(problem["input"])
     if name in _PLAIN_URLS:
-        value = _USER_INFO.sub(r"\1***@", value)
+        value = without_user(value)
     expected = problem["msg"].removeprefix("Value error, ").removeprefix("expected ").removeprefix("Input should be ")
     return ConfigurationError(name.upper(), value, expected)

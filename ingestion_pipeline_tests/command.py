@@ -17,7 +17,14 @@ SECONDS = 60.0
 
 def environment(home: Path, **over: str) -> dict[str, str]:
     """What a process of a pipeline in `home` is given: the mock provider, JSON logs, nothing from outside."""
-    unset = {"DATABASE_URL": "", "DAGSTER_PG_URL": "", "REDIS_URL": "", "LAKE_URL": "", "ALERT_WEBHOOK_URL": ""}
+    unset = {
+        "DATABASE_URL": "",
+        "DAGSTER_PG_URL": "",
+        "REDIS_URL": "",
+        "LAKE_URL": "",
+        "ALERT_WEBHOOK_URL": "",
+        "ALERT_TARGETS": "",
+    }
     return child_environment(
         {**unset, "INGESTION_HOME": str(home), "INGESTION_PROVIDER": "mock", "LOG_FORMAT": "json", **over}
     )

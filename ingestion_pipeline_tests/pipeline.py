@@ -12,6 +12,7 @@ from ingestion_pipeline.core.windows import Window
 from ingestion_pipeline.definitions import defs
 from ingestion_pipeline.orchestration.partitions import range_tags
 from ingestion_pipeline.providers.base import MarketDataProvider
+from ingestion_pipeline.providers.fred import FredProvider
 from ingestion_pipeline.providers.mock import MockProvider
 from ingestion_pipeline.settings import Settings
 from ingestion_pipeline.storage.cache import Cache, MemoryCache
@@ -26,6 +27,7 @@ class Pipeline:
     lake: Lake
     instance: dg.DagsterInstance
     provider: MarketDataProvider = field(default_factory=MockProvider)
+    fred: FredProvider | None = None
     cache: Cache = field(default_factory=MemoryCache)
 
     def run(self, job: str, first: date | None = None, last: date | None = None) -> dg.ExecuteInProcessResult:
@@ -49,6 +51,7 @@ class Pipeline:
             "lake": self.lake,
             "cache": self.cache,
             "provider": self.provider,
+            "fred": self.fred,
         }
 
     def failure(self, result: dg.ExecuteInProcessResult) -> dg.Failure | Any:

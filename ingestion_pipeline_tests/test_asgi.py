@@ -20,6 +20,8 @@ print(sorted({{name.partition(".")[0] for name in sys.modules}} & {{{unwanted}}}
         ("ingestion_pipeline.asgi", '"dagster", "dagster_postgres", "pandas", "ibis", "duckdb"'),
         ("ingestion_pipeline.intake.server", '"dagster", "pandas"'),
         ("ingestion_pipeline.definitions", '"fastapi", "starlette", "granian"'),
+        # every run pays for what definitions.py loads: heavy libraries are imported where they are used
+        ("ingestion_pipeline.definitions", '"pandas", "ibis", "duckdb", "apprise", "exchange_calendars"'),
     ],
 )
 def test_a_process_loads_only_what_is_its_own(module: str, unwanted: str) -> None:

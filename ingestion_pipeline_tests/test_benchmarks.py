@@ -21,6 +21,8 @@ TINY = {
         {"ours:", "limit:", "peer:", "ratio", "target"},
     ),
     "event_sync": ("events=2000, rounds=1, bloat_events=2000", {"ours:", "limit:", "ratio", "target"}),
+    "health": ("seconds=1, rounds=1", {"ours:", "limit:", "ratio", "target"}),
+    "jobs": ("jobs=20, workers=2, rounds=1", {"ours:", "peer:", "ratio", "target"}),
     "ohlc": ("symbols=5, days=2, bars_per_day=90, rounds=1", {"ours", "hand-written", "pandas", "ratio", "target"}),
     "roi_statistics": ("symbols=10, sample_size=2, rounds=1, years=1", {"ours", "empyrical", "ratio", "target"}),
     "startup": ("imports=1, starts=1, runs=1", {"import", "up,", "run,", "memory,", "target:"}),

@@ -39,6 +39,10 @@ SECRETS = {
     "INGEST_APP_TOKEN": CANARY,
     "JWT_SECRET": CANARY * 4,
     "REDSHIFT_PASSWORD": CANARY,
+    "FRED_API_KEY": CANARY,
+    "WEBHOOK_SECRET": CANARY * 2,
+    "WEBHOOK_SECRETS": f"acme={CANARY * 2}",
+    "ALERT_TARGETS": f"json://{CANARY}.example.org",
 }
 
 
@@ -223,7 +227,7 @@ def test_the_instance_is_configured_for_unattended_use(dagster_home: Path) -> No
         assert not instance.nux_enabled
         assert ["ingestion_pipeline"] == instance.managed_python_loggers
         assert str(dagster_home) in str(instance.compute_log_manager._base_dir)
-        assert 2 == instance.get_concurrency_config().run_queue_config.max_concurrent_runs
+        assert 4 == instance.get_concurrency_config().run_queue_config.max_concurrent_runs
 
 
 def test_the_instance_reads_its_addresses_from_the_environment() -> None:

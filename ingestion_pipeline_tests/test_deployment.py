@@ -43,6 +43,9 @@ OF_THE_INTAKE = {
     "MAX_BODY_BYTES",
     "BODY_TIMEOUT_SECONDS",
     "MAX_JSON_DEPTH",
+    "WEBHOOK_SECRET",
+    "WEBHOOK_SECRETS",
+    "JOB_WAIT_SECONDS",
 }
 DOCKERFILE = (PROJECT_ROOT / "deploy" / "Dockerfile").read_text()
 ENV_EXAMPLE = PROJECT_ROOT / ".env.example"

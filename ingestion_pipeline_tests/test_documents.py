@@ -26,6 +26,8 @@ import typer.main
 from ingestion_pipeline.cli import app
 from ingestion_pipeline.domains.events.tables import TABLES as EVENT_TABLES
 from ingestion_pipeline.domains.market.tables import TABLES as MARKET_TABLES
+from ingestion_pipeline.domains.property.tables import TABLES as PROPERTY_TABLES
+from ingestion_pipeline.domains.property.valuation_tables import TABLES as VALUATION_TABLES
 from ingestion_pipeline.settings import PROJECT_ROOT, Settings, variables
 from ingestion_pipeline.storage import embedded
 from ingestion_pipeline_tests.command import COMMAND, environment, eventually, free_port, run
@@ -38,7 +40,7 @@ MOST_PICTURE_BYTES = 300_000
 DEMO_DAYS = "14"
 # The block under this heading comes before every other of its document; that of the runbook before all SQL.
 SHELLS = {"RUNBOOK.md": "A shell for looking", "events.md": "A shell"}
-TABLES = (*MARKET_TABLES, *EVENT_TABLES)
+TABLES = (*MARKET_TABLES, *EVENT_TABLES, *PROPERTY_TABLES, *VALUATION_TABLES)
 
 # By its first line: why a block is not executed here.
 NOT_RUN = {
@@ -107,9 +109,27 @@ EXAMPLES = {
     "REDSHIFT_S3_URL": "s3://bucket/events",
     "REDSHIFT_IAM_ROLE": "arn:aws:iam::123456789012:role/redshift-reads-events",
     "S3_ENDPOINT_URL": "http://127.0.0.1:9000",
+    "FRED_API_KEY": "your-key-of-32-letters-and-digits",
+    "FRED_URL": "https://proxy.example/fred",
+    "FRED_SERIES": "MORTGAGE30US,UNRATE",
+    "FUNDAMENTALS_MAX_STALENESS_DAYS": "60",
+    "COMPS_MIN_RECENT": "5",
+    "COMPS_RECENT_DAYS": "365",
+    "WEBHOOK_SECRET": "a-secret-of-16-or-more,the-next-one-while-rotating",
+    "WEBHOOK_SECRETS": "acme=a-secret-of-16-or-more,zeta=another-secret-of-16",
+    "WEBHOOK_SILENCE": "24h,acme=1h,monthly-feed=40d",
+    "DROP_URL": "s3://bucket/drop",
+    "JOB_WAIT_SECONDS": "60",
     "CACHE_TTL_SECONDS": "60",
+    "CACHE_TTL_MACRO": "600",
+    "CACHE_TTL_FUNDAMENTALS": "7200",
+    "CACHE_TTL_COMPS": "3600",
+    "CACHE_STALE_SECONDS": "3600",
     "ALERT_WEBHOOK_URL": "https://alerts.example/hook",
+    "ALERT_TARGETS": "slack://…,mailto://…",
     "ALERT_MIN_SEVERITY": "error",
+    "ALERT_REMINDER_MINUTES": "60",
+    "ALERT_PRIVATE_TARGETS": "true",
     "LOG_LEVEL": "debug",
     "LOG_FORMAT": "json",
     "CRON_SECRET": "9d2e41…",
@@ -303,7 +323,8 @@ def test_a_command_that_does_not_work_is_noticed(reader: Reader) -> None:
 def test_every_block_that_is_not_run_has_a_reason() -> None:
     """And every reason has a block."""
     assert sorted(NOT_RUN) == sorted(block.first_line for block in BLOCKS if "no-run" in block.marks)
-    assert {"sh", "sql", "text", "ini", "json", "python"} >= {block.marks[0] for block in BLOCKS}
+    # `js` and `shell` are the signing examples: test_webhooks_guide.py runs them
+    assert {"sh", "sql", "text", "ini", "json", "python", "js", "shell"} >= {block.marks[0] for block in BLOCKS}
 
 
 def anchor(heading: str) -> str:

@@ -12,6 +12,14 @@ CREATE SCHEMA operations;
 
 ALTER SCHEMA operations OWNER TO postgres;
 
+CREATE SCHEMA property;
+
+ALTER SCHEMA property OWNER TO postgres;
+
+CREATE SCHEMA sales;
+
+ALTER SCHEMA sales OWNER TO postgres;
+
 CREATE FUNCTION events.added_counts(counts jsonb, more jsonb) RETURNS jsonb
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     SET search_path TO 'pg_catalog'
@@ -919,6 +927,123 @@ $$;
 
 ALTER FUNCTION events.update_realtime_metric(metric_name text, metric_value double precision, dimensions jsonb, ttl interval, is_increment boolean) OWNER TO postgres;
 
+CREATE FUNCTION operations.accept_delivery(new_source text, new_key text, new_type text, new_market text, new_payload jsonb, new_reason text, new_scheme text, signer text, new_signed_at timestamp with time zone, new_origin text, new_request_id text, OUT delivery_id uuid, OUT is_duplicate boolean, OUT is_same boolean, OUT status text) RETURNS record
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog'
+    AS $$
+declare
+    new_status constant text := case when new_reason is null then 'pending' else 'rejected' end;
+begin
+    loop
+        insert into operations.deliveries as kept (
+            source, idempotency_key, event_type, market_slug, payload, status, reason, settled_at, scheme, signed_by,
+            signed_at, origin, request_id
+        ) values (
+            new_source, new_key, new_type, new_market, new_payload, new_status, new_reason,
+            case when new_reason is not null then clock_timestamp() end, new_scheme, signer, new_signed_at, new_origin,
+            new_request_id
+        )
+        on conflict (source, idempotency_key) do update set
+            event_type = excluded.event_type, market_slug = excluded.market_slug, payload = excluded.payload,
+            status = excluded.status, reason = excluded.reason, settled_at = excluded.settled_at,
+            scheme = excluded.scheme, signed_by = excluded.signed_by, signed_at = excluded.signed_at,
+            origin = excluded.origin, request_id = excluded.request_id, received_at = excluded.received_at,
+            attempt_count = 0, next_attempt_at = excluded.next_attempt_at
+        where kept.status = 'rejected'
+        returning kept.delivery_id, false, true, kept.status
+        into accept_delivery.delivery_id, is_duplicate, is_same, accept_delivery.status;
+        exit when found;
+        select kept.delivery_id, true, kept.payload = new_payload, kept.status
+        into accept_delivery.delivery_id, is_duplicate, is_same, accept_delivery.status
+        from operations.deliveries as kept
+        where kept.source = new_source and kept.idempotency_key = new_key;
+        exit when found;  -- else it was purged between the two statements
+    end loop;
+    -- at most once a second: deliveries of one source do not wait for each other
+    update operations.delivery_sources as sources set last_received_at = clock_timestamp()
+    where sources.source = new_source and sources.last_received_at < clock_timestamp() - interval '1 second';
+    if not found and new_reason is null then
+        insert into operations.delivery_sources (source) values (new_source) on conflict (source) do nothing;
+    end if;
+end
+$$;
+
+ALTER FUNCTION operations.accept_delivery(new_source text, new_key text, new_type text, new_market text, new_payload jsonb, new_reason text, new_scheme text, signer text, new_signed_at timestamp with time zone, new_origin text, new_request_id text, OUT delivery_id uuid, OUT is_duplicate boolean, OUT is_same boolean, OUT status text) OWNER TO postgres;
+
+CREATE FUNCTION operations.add_metrics(series jsonb) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog'
+    AS $$
+begin
+    -- in the order of the key: two processes then wait for each other instead of deadlocking
+    insert into operations.metrics as kept (name, labels, type, value, sample_count, bucket_bounds, bucket_counts)
+    select one.name, one.labels, one.type, one.value, one.sample_count, one.bounds, one.counts
+    from jsonb_to_recordset(series) as one (
+        name text, labels jsonb, type text, value double precision, sample_count bigint,
+        bounds double precision [], counts bigint []
+    )
+    order by one.name, one.labels
+    on conflict (name, labels) do update set
+        type = excluded.type,
+        value = case
+            when excluded.type = 'gauge' or kept.type <> excluded.type or kept.bucket_bounds <> excluded.bucket_bounds
+                then excluded.value
+            else kept.value + excluded.value
+        end,
+        sample_count = case
+            when kept.bucket_bounds = excluded.bucket_bounds then kept.sample_count + excluded.sample_count
+            else excluded.sample_count
+        end,
+        bucket_bounds = excluded.bucket_bounds,
+        bucket_counts = case
+            when kept.bucket_bounds = excluded.bucket_bounds then array(
+                select before.amount + more.amount
+                from unnest(kept.bucket_counts) with ordinality as before (amount, place)
+                inner join unnest(excluded.bucket_counts) with ordinality as more (amount, place)
+                    on before.place = more.place
+                order by before.place
+            )
+            else excluded.bucket_counts
+        end,
+        updated_at = clock_timestamp();
+
+    insert into operations.metric_minutes as kept (minute, name, labels, value)
+    select date_trunc('minute', clock_timestamp()), one.name, one.labels, one.value
+    from jsonb_to_recordset(series) as one (name text, labels jsonb, type text, value double precision)
+    where one.type = 'counter'
+    order by one.name, one.labels
+    on conflict (minute, name, labels) do update set value = kept.value + excluded.value;
+
+    insert into operations.cache_metrics (metric_name, metric_value, tags)
+    select one.name, one.value, one.labels
+    from jsonb_to_recordset(series) as one (name text, labels jsonb, type text, value double precision)
+    where one.type = 'counter' and one.name like 'cache\_%'
+    union all
+    select 'cache_hit_ratio', coalesce(sum(one.value) filter (where one.name = 'cache_hit'), 0) / sum(one.value),
+        one.labels
+    from jsonb_to_recordset(series) as one (name text, labels jsonb, type text, value double precision)
+    where one.type = 'counter' and one.name in ('cache_hit', 'cache_miss', 'cache_stale')
+    group by one.labels
+    having sum(one.value) > 0;
+end
+$$;
+
+ALTER FUNCTION operations.add_metrics(series jsonb) OWNER TO postgres;
+
+CREATE FUNCTION operations.api_latency_ms(since timestamp with time zone, OUT p50 double precision, OUT p95 double precision, OUT request_count bigint) RETURNS record
+    LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog'
+    AS $$
+    select
+        percentile_cont(0.5) within group (order by duration_ms),
+        percentile_cont(0.95) within group (order by duration_ms),
+        count(*)
+    from operations.api_requests
+    where occurred_at >= since
+$$;
+
+ALTER FUNCTION operations.api_latency_ms(since timestamp with time zone, OUT p50 double precision, OUT p95 double precision, OUT request_count bigint) OWNER TO postgres;
+
 CREATE FUNCTION operations.breaker_before_call(breaker_name text, probe_lease interval) RETURNS timestamp with time zone
     LANGUAGE plpgsql
     SET search_path TO 'operations', 'pg_temp'
@@ -963,6 +1088,930 @@ end
 $$;
 
 ALTER FUNCTION operations.breaker_record(breaker_name text, succeeded boolean, threshold integer, pause interval) OWNER TO postgres;
+
+CREATE FUNCTION operations.cache_hit_ratio(service text, since timestamp with time zone, at_least bigint DEFAULT 1) RETURNS double precision
+    LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog'
+    AS $$
+    select case
+        when sum(value) >= at_least then coalesce(sum(value) filter (where name = 'cache_hit'), 0) / nullif(sum(value), 0)
+    end
+    from operations.metric_minutes
+    where
+        minute >= date_trunc('minute', since) and name in ('cache_hit', 'cache_miss', 'cache_stale')
+        and labels ->> 'service' = service
+$$;
+
+ALTER FUNCTION operations.cache_hit_ratio(service text, since timestamp with time zone, at_least bigint) OWNER TO postgres;
+
+CREATE FUNCTION operations.cancel_job(wanted uuid) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog'
+    AS $$
+declare
+    job operations.jobs;
+begin
+    select jobs.* into job
+    from operations.jobs
+    where
+        jobs.job_id = wanted
+        and (
+            current_setting('app.scope', true) = 'operator'
+            or jobs.owner_id = nullif(current_setting('app.user_id', true), '')
+        )
+    for update;
+    if job.status in ('QUEUED', 'RETRYING') then
+        update operations.jobs
+        set status = 'CANCELLED', cancel_requested_at = clock_timestamp(), finished_at = clock_timestamp()
+        where job_id = wanted;
+        return 'CANCELLED';
+    elsif job.status = 'RUNNING' and job.cancel_requested_at is null then
+        update operations.jobs set cancel_requested_at = clock_timestamp() where job_id = wanted;
+    end if;
+    return job.status;
+end
+$$;
+
+ALTER FUNCTION operations.cancel_job(wanted uuid) OWNER TO postgres;
+
+CREATE TABLE operations.jobs (
+    job_id uuid DEFAULT gen_random_uuid() NOT NULL,
+    job_type text NOT NULL,
+    status text DEFAULT 'QUEUED'::text NOT NULL,
+    market_slug text,
+    input_data jsonb DEFAULT '{}'::jsonb NOT NULL,
+    output_data jsonb,
+    owner_id text NOT NULL,
+    request_id text,
+    unique_key text,
+    priority smallint DEFAULT 0 NOT NULL,
+    attempt_count integer DEFAULT 0 NOT NULL,
+    max_attempts integer DEFAULT 3 NOT NULL,
+    postponed_count integer DEFAULT 0 NOT NULL,
+    run_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    worker text,
+    dagster_run_id text,
+    lease_until timestamp with time zone,
+    cancel_requested_at timestamp with time zone,
+    error_kind text,
+    error_message text,
+    processing_time_ms double precision,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    started_at timestamp with time zone,
+    finished_at timestamp with time zone,
+    updated_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT jobs_attempt_count_check CHECK ((attempt_count >= 0)),
+    CONSTRAINT jobs_check CHECK ((attempt_count <= max_attempts)),
+    CONSTRAINT jobs_check1 CHECK (((status = 'RUNNING'::text) = (lease_until IS NOT NULL))),
+    CONSTRAINT jobs_check2 CHECK (((status = 'RUNNING'::text) <= ((worker IS NOT NULL) AND (started_at IS NOT NULL)))),
+    CONSTRAINT jobs_check3 CHECK (((status = ANY (ARRAY['COMPLETED'::text, 'FAILED'::text, 'CANCELLED'::text])) = (finished_at IS NOT NULL))),
+    CONSTRAINT jobs_check4 CHECK (((status = 'COMPLETED'::text) >= (output_data IS NOT NULL))),
+    CONSTRAINT jobs_check5 CHECK (((status = ANY (ARRAY['RETRYING'::text, 'FAILED'::text])) <= (error_message IS NOT NULL))),
+    CONSTRAINT jobs_error_kind_check CHECK ((error_kind = ANY (ARRAY['transient'::text, 'permanent'::text, 'lost'::text]))),
+    CONSTRAINT jobs_input_data_check CHECK ((jsonb_typeof(input_data) = 'object'::text)),
+    CONSTRAINT jobs_job_type_check CHECK ((job_type ~ '^[a-z][a-z0-9_]{0,62}$'::text)),
+    CONSTRAINT jobs_market_slug_check CHECK ((market_slug <> ''::text)),
+    CONSTRAINT jobs_max_attempts_check CHECK (((max_attempts >= 1) AND (max_attempts <= 1000))),
+    CONSTRAINT jobs_owner_id_check CHECK (((length(owner_id) >= 1) AND (length(owner_id) <= 220))),
+    CONSTRAINT jobs_postponed_count_check CHECK ((postponed_count >= 0)),
+    CONSTRAINT jobs_processing_time_ms_check CHECK ((processing_time_ms >= (0)::double precision)),
+    CONSTRAINT jobs_status_check CHECK ((status = ANY (ARRAY['QUEUED'::text, 'RUNNING'::text, 'RETRYING'::text, 'COMPLETED'::text, 'FAILED'::text, 'CANCELLED'::text]))),
+    CONSTRAINT jobs_unique_key_check CHECK (((length(unique_key) >= 1) AND (length(unique_key) <= 300)))
+);
+
+ALTER TABLE ONLY operations.jobs FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE operations.jobs OWNER TO postgres;
+
+COMMENT ON TABLE operations.jobs IS 'One row per job: what is asked for, by whom, where it stands. Changes of status go through the functions operations.*_job(s); a trigger refuses every other one than docs/jobs.md draws.';
+
+CREATE FUNCTION operations.claim_jobs(claimer text, types text[], limits integer[], most integer, lease interval, run_id text DEFAULT NULL::text) RETURNS TABLE(attempt_id bigint, job operations.jobs)
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog'
+    AS $$
+#variable_conflict use_column
+declare
+    held_types text[] := '{}'; -- limited ones whose turn it is for us until we commit
+    full_types text[] := '{}';
+    due record;
+    most_at_once integer;
+    claimed operations.jobs;
+    begun_id bigint;
+begin
+    while most > 0 loop
+        select waiting.job_id, waiting.job_type into due
+        from operations.jobs as waiting
+        where
+            waiting.status in ('QUEUED', 'RETRYING') and waiting.run_at <= clock_timestamp()
+            and waiting.job_type = any(types) and waiting.job_type <> all(full_types)
+        order by waiting.priority desc, waiting.run_at, waiting.created_at
+        limit 1
+        for update skip locked;
+        exit when not found;
+        most_at_once := limits[array_position(types, due.job_type)];
+        if most_at_once is not null then
+            if due.job_type <> all(held_types) then
+                if held_types = '{}' then
+                    perform pg_advisory_xact_lock(hashtextextended('operations.jobs ' || due.job_type, 0));
+                elsif not pg_try_advisory_xact_lock(hashtextextended('operations.jobs ' || due.job_type, 0)) then
+                    full_types := full_types || due.job_type; -- two that hold one type each would wait for ever
+                    continue;
+                end if;
+                held_types := held_types || due.job_type;
+            end if;
+            if most_at_once <= (
+                select count(*) from operations.jobs where job_type = due.job_type and status = 'RUNNING'
+            ) then
+                full_types := full_types || due.job_type;
+                continue;
+            end if;
+        end if;
+        update operations.jobs
+        set
+            status = 'RUNNING', attempt_count = attempt_count + 1, worker = claimer, dagster_run_id = run_id,
+            lease_until = clock_timestamp() + lease, started_at = clock_timestamp(), cancel_requested_at = null
+        where job_id = due.job_id
+        returning * into claimed;
+        insert into operations.job_attempts as begun (job_id, attempt, worker, dagster_run_id, started_at)
+        values (claimed.job_id, claimed.attempt_count, claimer, run_id, claimed.started_at)
+        returning begun.attempt_id into begun_id;
+        return query select begun_id, claimed;
+        most := most - 1;
+    end loop;
+end
+$$;
+
+ALTER FUNCTION operations.claim_jobs(claimer text, types text[], limits integer[], most integer, lease interval, run_id text) OWNER TO postgres;
+
+CREATE TABLE operations.alerts (
+    alert_id uuid DEFAULT gen_random_uuid() NOT NULL,
+    alert_key text NOT NULL,
+    severity text NOT NULL,
+    message text NOT NULL,
+    context jsonb DEFAULT '{}'::jsonb NOT NULL,
+    is_lasting boolean NOT NULL,
+    first_raised_at timestamp with time zone NOT NULL,
+    last_raised_at timestamp with time zone NOT NULL,
+    raised_count integer DEFAULT 1 NOT NULL,
+    cleared_at timestamp with time zone,
+    resolved_at timestamp with time zone,
+    notice text DEFAULT 'alert'::text,
+    notice_at timestamp with time zone,
+    lease_until timestamp with time zone,
+    reached text[] DEFAULT '{}'::text[] NOT NULL,
+    failure_count integer DEFAULT 0 NOT NULL,
+    failure text,
+    noticed_count integer DEFAULT 0 NOT NULL,
+    notified_at timestamp with time zone,
+    notified_severity text,
+    recovery_notified_at timestamp with time zone,
+    CONSTRAINT alerts_alert_key_check CHECK (((length(alert_key) >= 1) AND (length(alert_key) <= 300))),
+    CONSTRAINT alerts_check CHECK ((last_raised_at >= first_raised_at)),
+    CONSTRAINT alerts_check1 CHECK (((notice IS NULL) = (notice_at IS NULL))),
+    CONSTRAINT alerts_check2 CHECK (((lease_until IS NULL) OR (notice IS NOT NULL))),
+    CONSTRAINT alerts_check3 CHECK (
+CASE
+    WHEN (resolved_at IS NULL) THEN ((notice IS NOT NULL) AND (notice <> 'recovery'::text))
+    ELSE (notice = 'recovery'::text)
+END),
+    CONSTRAINT alerts_check4 CHECK (((recovery_notified_at IS NULL) OR (resolved_at IS NOT NULL))),
+    CONSTRAINT alerts_context_check CHECK ((jsonb_typeof(context) = 'object'::text)),
+    CONSTRAINT alerts_failure_count_check CHECK ((failure_count >= 0)),
+    CONSTRAINT alerts_message_check CHECK ((message <> ''::text)),
+    CONSTRAINT alerts_notice_check CHECK ((notice = ANY (ARRAY['alert'::text, 'reminder'::text, 'recovery'::text]))),
+    CONSTRAINT alerts_noticed_count_check CHECK ((noticed_count >= 0)),
+    CONSTRAINT alerts_notified_severity_check CHECK ((notified_severity = ANY (ARRAY['info'::text, 'warning'::text, 'error'::text, 'critical'::text]))),
+    CONSTRAINT alerts_raised_count_check CHECK ((raised_count >= 1)),
+    CONSTRAINT alerts_severity_check CHECK ((severity = ANY (ARRAY['info'::text, 'warning'::text, 'error'::text, 'critical'::text])))
+);
+
+ALTER TABLE operations.alerts OWNER TO postgres;
+
+COMMENT ON TABLE operations.alerts IS 'One row per alert from when it is raised until it is resolved; raised again meanwhile, it is counted, not repeated. `notice` is what is to be said about it next and notice_at when, `reached` who has been told it already; operations_alerts_sensor says it. A condition that is over is cleared, and resolved once it has stayed so.';
+
+CREATE FUNCTION operations.claim_notices(amount integer, lease interval, quiet_time interval, at timestamp with time zone DEFAULT clock_timestamp()) RETURNS SETOF operations.alerts
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog'
+    AS $$
+begin
+    update operations.alerts set
+        resolved_at = coalesce(cleared_at, at),
+        notice = case when is_lasting and (notified_at is not null or lease_until is not null) then 'recovery' end,
+        notice_at = case when is_lasting and (notified_at is not null or lease_until is not null) then at end,
+        lease_until = null,
+        reached = '{}',
+        failure_count = 0
+    where
+        resolved_at is null
+        and (lease_until is null or lease_until <= at)
+        and (
+            cleared_at <= at - quiet_time
+            or (not is_lasting and notice = 'reminder' and notice_at <= at and raised_count = noticed_count)
+        );
+
+    return query
+    update operations.alerts as claimed
+    set lease_until = at + lease
+    from (
+        select alert_id
+        from operations.alerts
+        where notice_at <= at and (lease_until is null or lease_until <= at) and (resolved_at is not null or cleared_at is null)
+        order by array_position('{info,warning,error,critical}'::text[], severity) desc, notice_at, alert_id
+        limit amount
+        for update skip locked
+    ) as due
+    where claimed.alert_id = due.alert_id
+    returning claimed.*;
+end
+$$;
+
+ALTER FUNCTION operations.claim_notices(amount integer, lease interval, quiet_time interval, at timestamp with time zone) OWNER TO postgres;
+
+CREATE FUNCTION operations.clear_alert(cleared_key text, at timestamp with time zone DEFAULT clock_timestamp()) RETURNS boolean
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog'
+    AS $$
+begin
+    update operations.alerts
+    set cleared_at = at
+    where alert_key = cleared_key and resolved_at is null and cleared_at is null;
+    return found;
+end
+$$;
+
+ALTER FUNCTION operations.clear_alert(cleared_key text, at timestamp with time zone) OWNER TO postgres;
+
+CREATE FUNCTION operations.due_job_count(types text[], limits integer[]) RETURNS bigint
+    LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog'
+    AS $$
+    select coalesce(sum(least(waiting.due_count, given.most_at_once - waiting.running_count)), 0)::bigint
+    from unnest(types, limits) as given (name, most_at_once)
+    cross join lateral (
+        select
+            count(*) filter (where jobs.status <> 'RUNNING' and jobs.run_at <= clock_timestamp()) as due_count,
+            count(*) filter (where jobs.status = 'RUNNING') as running_count
+        from operations.jobs
+        where jobs.job_type = given.name and jobs.status in ('QUEUED', 'RETRYING', 'RUNNING')
+    ) as waiting
+    where given.most_at_once is null or given.most_at_once > waiting.running_count
+$$;
+
+ALTER FUNCTION operations.due_job_count(types text[], limits integer[]) OWNER TO postgres;
+
+CREATE FUNCTION operations.enforce_job_states() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog'
+    AS $$
+begin
+    if tg_op = 'INSERT' then
+        if new.status <> 'QUEUED' or new.attempt_count <> 0 then
+            raise exception 'a job begins as QUEUED, without attempts' using errcode = 'check_violation';
+        end if;
+        return new;
+    end if;
+    if tg_op = 'DELETE' then
+        if old.status in ('QUEUED', 'RUNNING', 'RETRYING') then
+            raise exception 'job % is %: cancel it before it is deleted', old.job_id, old.status
+                using errcode = 'check_violation';
+        end if;
+        return old;
+    end if;
+    if new.status <> old.status and old.status || '>' || new.status not in (
+        'QUEUED>RUNNING', 'QUEUED>CANCELLED',
+        'RETRYING>RUNNING', 'RETRYING>CANCELLED',
+        'RUNNING>COMPLETED', 'RUNNING>RETRYING', 'RUNNING>FAILED', 'RUNNING>CANCELLED',
+        'FAILED>QUEUED', 'CANCELLED>QUEUED'
+    ) then
+        raise exception 'job %: % to % is no transition of docs/jobs.md', old.job_id, old.status, new.status
+            using errcode = 'check_violation';
+    end if;
+    if new.attempt_count <> old.attempt_count and new.status = old.status then
+        raise exception 'job %: attempts are counted by transitions only', old.job_id using errcode = 'check_violation';
+    end if;
+    if old.status in ('COMPLETED', 'FAILED', 'CANCELLED') and new.status = old.status then
+        raise exception 'job % is %: what is finished is not changed', old.job_id, old.status
+            using errcode = 'check_violation';
+    end if;
+    new.updated_at := clock_timestamp();
+    return new;
+end
+$$;
+
+ALTER FUNCTION operations.enforce_job_states() OWNER TO postgres;
+
+CREATE FUNCTION operations.enqueue_job(job_type text, input_data jsonb, owner_id text, market_slug text DEFAULT NULL::text, unique_key text DEFAULT NULL::text, priority integer DEFAULT 0, run_at timestamp with time zone DEFAULT NULL::timestamp with time zone, max_attempts integer DEFAULT 3, request_id text DEFAULT NULL::text) RETURNS TABLE(job_id uuid, is_new boolean)
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog'
+    AS $$
+#variable_conflict use_column
+declare
+    known uuid;
+begin
+    if max_attempts not between 1 and 25 then
+        raise exception 'max_attempts is %: expected 1 to 25', max_attempts using errcode = 'check_violation';
+    end if;
+    loop
+        insert into operations.jobs as job (
+            job_type, input_data, owner_id, market_slug, unique_key, priority, run_at, max_attempts, request_id
+        )
+        values (
+            enqueue_job.job_type, enqueue_job.input_data, enqueue_job.owner_id, enqueue_job.market_slug,
+            enqueue_job.unique_key, enqueue_job.priority, coalesce(enqueue_job.run_at, clock_timestamp()),
+            enqueue_job.max_attempts, enqueue_job.request_id
+        )
+        on conflict (owner_id, job_type, unique_key)
+        where status in ('QUEUED', 'RUNNING', 'RETRYING') and unique_key is not null
+        do nothing
+        returning job.job_id into known;
+        if known is not null then
+            return query select known, true;
+            return;
+        end if;
+        select job.job_id into known
+        from operations.jobs as job
+        where
+            job.owner_id = enqueue_job.owner_id and job.job_type = enqueue_job.job_type
+            and job.unique_key = enqueue_job.unique_key and job.status in ('QUEUED', 'RUNNING', 'RETRYING');
+        if known is not null then
+            return query select known, false;
+            return;
+        end if;
+        -- it was finished between the two statements: now there is room for a new one
+    end loop;
+end
+$$;
+
+ALTER FUNCTION operations.enqueue_job(job_type text, input_data jsonb, owner_id text, market_slug text, unique_key text, priority integer, run_at timestamp with time zone, max_attempts integer, request_id text) OWNER TO postgres;
+
+CREATE FUNCTION operations.health_figures() RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'pg_catalog'
+    AS $$
+begin
+    -- plpgsql, which looks for the other function when it runs: files are applied in the order of their names
+    return (
+        with recent as (
+            select
+                name, labels ->> 'service' as service, sum(value) as value,
+                sum(value) filter (where minute >= date_trunc('minute', now() - interval '5 minutes')) as in_5_minutes
+            from operations.metric_minutes
+            where
+                minute >= date_trunc('minute', now() - interval '1 hour')
+                and name in ('cache_hit', 'cache_miss', 'cache_stale', 'api_retry_total') and labels ? 'service'
+            group by name, labels ->> 'service'
+        ),
+        ratios as (
+            select service, coalesce(sum(value) filter (where name = 'cache_hit'), 0) / sum(value) as ratio
+            from recent
+            where name <> 'api_retry_total'
+            group by service having sum(value) > 0
+        )
+        select jsonb_build_object(
+            'now', now(),
+            'services', (
+                select coalesce(jsonb_object_agg(service, to_jsonb(states) - 'service'), '{}')
+                from operations.health_states as states
+            ),
+            'breakers', (
+                select coalesce(jsonb_object_agg(name, jsonb_build_object('state', state, 'failures', failure_count)), '{}')
+                from operations.circuit_breakers
+            ),
+            'cache_hit_ratio', (select coalesce(jsonb_object_agg(service, ratio), '{}') from ratios),
+            'retries', (
+                select coalesce(jsonb_object_agg(service, in_5_minutes), '{}') from recent
+                where name = 'api_retry_total' and in_5_minutes > 0
+            ),
+            'prediction_latency_ms', (
+                select jsonb_build_object('p50', p50, 'p95', p95)
+                from operations.prediction_latency_ms(now() - interval '1 hour')
+            )
+        )
+    );
+end
+$$;
+
+ALTER FUNCTION operations.health_figures() OWNER TO postgres;
+
+CREATE FUNCTION operations.heartbeat_jobs(claimer text, lease interval) RETURNS TABLE(attempt_id bigint, is_cancel_requested boolean)
+    LANGUAGE sql
+    SET search_path TO 'pg_catalog'
+    AS $$
+    update operations.jobs
+    set lease_until = clock_timestamp() + lease
+    from operations.job_attempts as attempts
+    where
+        jobs.worker = claimer and jobs.status = 'RUNNING'
+        and attempts.job_id = jobs.job_id and attempts.finished_at is null
+    returning attempts.attempt_id, jobs.cancel_requested_at is not null
+$$;
+
+ALTER FUNCTION operations.heartbeat_jobs(claimer text, lease interval) OWNER TO postgres;
+
+CREATE FUNCTION operations.job_backoff(attempt integer) RETURNS interval
+    LANGUAGE sql
+    SET search_path TO 'pg_catalog'
+    AS $$
+    select least(5 * 2 ^ least(attempt - 1, 20), 600) * (0.8 + 0.4 * random()) * interval '1 second'
+$$;
+
+ALTER FUNCTION operations.job_backoff(attempt integer) OWNER TO postgres;
+
+CREATE FUNCTION operations.job_failure_ratio(since timestamp with time zone, at_least bigint DEFAULT 1) RETURNS double precision
+    LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog'
+    AS $$
+    select case
+        when count(*) >= at_least
+            then (count(*) filter (where status = 'FAILED'))::double precision / nullif(count(*), 0)
+    end
+    from operations.jobs
+    where finished_at >= since and status in ('COMPLETED', 'FAILED')
+$$;
+
+ALTER FUNCTION operations.job_failure_ratio(since timestamp with time zone, at_least bigint) OWNER TO postgres;
+
+CREATE FUNCTION operations.prediction_latency_ms(since timestamp with time zone, OUT p50 double precision, OUT p95 double precision, OUT prediction_count bigint) RETURNS record
+    LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog'
+    AS $$
+    select
+        percentile_cont(0.5) within group (order by processing_time_ms),
+        percentile_cont(0.95) within group (order by processing_time_ms),
+        count(*)
+    from operations.ingestion_events
+    where event_type = 'api.prediction' and created_at >= since and status <> 'failed'
+$$;
+
+ALTER FUNCTION operations.prediction_latency_ms(since timestamp with time zone, OUT p50 double precision, OUT p95 double precision, OUT prediction_count bigint) OWNER TO postgres;
+
+CREATE FUNCTION operations.queue_depths() RETURNS TABLE(queue text, depth bigint, oldest_age_seconds double precision)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog'
+    AS $$
+    select 'jobs', count(*), coalesce(extract(epoch from clock_timestamp() - min(run_at)), 0)::double precision
+    from operations.jobs
+    where status in ('QUEUED', 'RETRYING') and run_at <= now()
+    union all
+    select 'deliveries', count(*), coalesce(extract(epoch from clock_timestamp() - min(received_at)), 0)::double precision
+    from operations.deliveries
+    where status = 'pending'
+    union all
+    select 'events', count(*), coalesce(extract(epoch from clock_timestamp() - min(received_at)), 0)::double precision
+    from events.event_log
+    where transaction_id >= coalesce(
+        (
+            select max(next_transaction_id) from events.warehouse_sync_status
+            where warehouse_type = 'delta' and status = 'committed'
+        ), '0'
+    )
+$$;
+
+ALTER FUNCTION operations.queue_depths() OWNER TO postgres;
+
+CREATE FUNCTION operations.raise_alert(raised_key text, raised_severity text, raised_message text, raised_context jsonb DEFAULT '{}'::jsonb, lasting boolean DEFAULT true, at timestamp with time zone DEFAULT clock_timestamp()) RETURNS boolean
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog'
+    AS $$
+declare
+    ranks constant text[] := '{info,warning,error,critical}';
+    notice_before text;
+    is_news boolean;
+begin
+    select notice into notice_before
+    from operations.alerts
+    where alert_key = raised_key and resolved_at is null
+    for update;
+
+    insert into operations.alerts as known (
+        alert_key, severity, message, context, is_lasting, first_raised_at, last_raised_at, notice_at
+    ) values (raised_key, raised_severity, raised_message, raised_context, lasting, at, at, at)
+    on conflict (alert_key) where resolved_at is null do update set
+        severity = excluded.severity,
+        message = excluded.message,
+        context = excluded.context,
+        is_lasting = excluded.is_lasting,
+        first_raised_at = least(known.first_raised_at, at),
+        last_raised_at = greatest(known.last_raised_at, at),
+        raised_count = known.raised_count + 1,
+        cleared_at = null,
+        notice = case
+            when known.notice = 'reminder' and (known.lease_until is null or known.lease_until <= at)
+            and array_position(ranks, excluded.severity)
+            > array_position(ranks, coalesce(known.notified_severity, known.severity))
+                then 'alert'
+            else known.notice
+        end,
+        notice_at = case
+            when known.notice = 'reminder' and (known.lease_until is null or known.lease_until <= at)
+            and array_position(ranks, excluded.severity)
+            > array_position(ranks, coalesce(known.notified_severity, known.severity))
+                then at
+            else known.notice_at
+        end
+    returning raised_count = 1 or (notice = 'alert' and notice_before = 'reminder') into is_news;
+    return is_news;
+end
+$$;
+
+ALTER FUNCTION operations.raise_alert(raised_key text, raised_severity text, raised_message text, raised_context jsonb, lasting boolean, at timestamp with time zone) OWNER TO postgres;
+
+CREATE FUNCTION operations.refuse_job_change() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog'
+    AS $$
+begin
+    raise exception 'job %: what was asked for, and by whom, is not changed', old.job_id
+        using errcode = 'check_violation';
+end
+$$;
+
+ALTER FUNCTION operations.refuse_job_change() OWNER TO postgres;
+
+CREATE FUNCTION operations.remove_old_metrics() RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog'
+    AS $$
+declare
+    amount bigint;
+    removed bigint := 0;
+begin
+    delete from operations.metric_minutes where minute < now() - interval '2 days';
+    get diagnostics amount = row_count;
+    removed := removed + amount;
+    delete from operations.cache_metrics where created_at < now() - interval '30 days';
+    get diagnostics amount = row_count;
+    removed := removed + amount;
+    delete from operations.ingestion_events where created_at < now() - interval '365 days';
+    get diagnostics amount = row_count;
+    removed := removed + amount;
+    delete from operations.metrics where updated_at < now() - interval '30 days';
+    get diagnostics amount = row_count;
+    return removed + amount;
+end
+$$;
+
+ALTER FUNCTION operations.remove_old_metrics() OWNER TO postgres;
+
+CREATE FUNCTION operations.rescue_jobs(ended_runs text[] DEFAULT '{}'::text[]) RETURNS TABLE(job_id uuid, status text)
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog'
+    AS $$
+#variable_conflict use_column
+declare
+    lost record;
+begin
+    for lost in
+        select jobs.job_id, jobs.worker, jobs.lease_until, attempts.attempt_id
+        from operations.jobs
+        inner join operations.job_attempts as attempts on jobs.job_id = attempts.job_id
+        where
+            jobs.status = 'RUNNING' and attempts.finished_at is null
+            and (jobs.lease_until < clock_timestamp() or jobs.dagster_run_id = any(ended_runs))
+        order by jobs.lease_until
+        limit 100
+        for update of jobs skip locked
+    loop
+        job_id := lost.job_id;
+        status := operations.settle_job(
+            lost.attempt_id, 'lost', kind => 'lost',
+            message => format('worker %s is gone: it held the job and did not settle it', lost.worker)
+        );
+        return next;
+    end loop;
+end
+$$;
+
+ALTER FUNCTION operations.rescue_jobs(ended_runs text[]) OWNER TO postgres;
+
+CREATE FUNCTION operations.retry_count(service text, since timestamp with time zone) RETURNS bigint
+    LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog'
+    AS $$
+    select coalesce(sum(value), 0)::bigint
+    from operations.metric_minutes
+    where minute >= date_trunc('minute', since) and name = 'api_retry_total' and labels ->> 'service' = service
+$$;
+
+ALTER FUNCTION operations.retry_count(service text, since timestamp with time zone) OWNER TO postgres;
+
+CREATE FUNCTION operations.retry_job(wanted uuid) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog'
+    AS $$
+declare
+    job operations.jobs;
+begin
+    select jobs.* into job
+    from operations.jobs
+    where
+        jobs.job_id = wanted
+        and (
+            current_setting('app.scope', true) = 'operator'
+            or jobs.owner_id = nullif(current_setting('app.user_id', true), '')
+        )
+    for update;
+    if job.status in ('FAILED', 'CANCELLED') then
+        update operations.jobs
+        set
+            status = 'QUEUED', run_at = clock_timestamp(), finished_at = null, cancel_requested_at = null,
+            error_kind = null, error_message = null, postponed_count = 0,
+            max_attempts = greatest(max_attempts, attempt_count + 1)
+        where job_id = wanted;
+        return 'QUEUED';
+    end if;
+    return job.status;
+end
+$$;
+
+ALTER FUNCTION operations.retry_job(wanted uuid) OWNER TO postgres;
+
+CREATE FUNCTION operations.settle_job(ended bigint, ending text, output jsonb DEFAULT NULL::jsonb, kind text DEFAULT NULL::text, message text DEFAULT NULL::text, wait interval DEFAULT NULL::interval, time_ms double precision DEFAULT NULL::double precision) RETURNS text
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog'
+    AS $$
+#variable_conflict use_column
+declare
+    job operations.jobs;
+    next_status text;
+    is_free boolean := false;
+    told text := ending;
+begin
+    if ending not in ('completed', 'failed', 'postponed', 'cancelled', 'lost') then
+        raise exception 'no ending of an attempt: %', ending using errcode = 'check_violation';
+    end if;
+    select jobs.* into job
+    from operations.jobs
+    where jobs.job_id = (select tried.job_id from operations.job_attempts as tried where tried.attempt_id = ended)
+    for update;
+    -- only now: who held the lock may have ended the attempt
+    perform from operations.job_attempts as tried where tried.attempt_id = ended and tried.finished_at is null;
+    if job.job_id is null or not found then
+        return null;
+    end if;
+    if wait is not null then
+        wait := greatest(least(wait, interval '1 hour'), interval '1 second');
+    end if;
+    if ending = 'completed' then
+        next_status := 'COMPLETED';
+    elsif ending = 'cancelled' or job.cancel_requested_at is not null then
+        next_status := 'CANCELLED';
+        told := case ending when 'lost' then 'lost' else 'cancelled' end;
+    elsif ending = 'postponed' and job.postponed_count < 10 then
+        next_status := 'RETRYING';
+        is_free := true;
+        wait := coalesce(wait, interval '30 seconds');
+    elsif kind = 'permanent' or job.attempt_count >= job.max_attempts then
+        next_status := 'FAILED';
+        told := case ending when 'lost' then 'lost' else 'failed' end;
+    else
+        next_status := 'RETRYING';
+        told := case ending when 'lost' then 'lost' else 'retrying' end;
+    end if;
+    update operations.job_attempts as tried
+    set finished_at = clock_timestamp(), outcome = told, error_kind = kind, error_message = message
+    where tried.attempt_id = ended;
+    update operations.jobs
+    set
+        status = next_status,
+        attempt_count = attempt_count - is_free::integer,
+        postponed_count = postponed_count + is_free::integer,
+        lease_until = null,
+        run_at = case
+            when next_status = 'RETRYING'
+                then clock_timestamp() + coalesce(wait, operations.job_backoff(job.attempt_count))
+            else run_at
+        end,
+        output_data = case next_status when 'COMPLETED' then coalesce(output, '{}') end,
+        error_kind = case when next_status <> 'COMPLETED' then kind end,
+        error_message = case when next_status <> 'COMPLETED' then coalesce(message, 'no reason given') end,
+        processing_time_ms = coalesce(time_ms, processing_time_ms),
+        finished_at = case when next_status <> 'RETRYING' then clock_timestamp() end
+    where job_id = job.job_id;
+    return next_status;
+end
+$$;
+
+ALTER FUNCTION operations.settle_job(ended bigint, ending text, output jsonb, kind text, message text, wait interval, time_ms double precision) OWNER TO postgres;
+
+CREATE FUNCTION operations.settle_notice(settled_id uuid, lease timestamp with time zone, took_it text[], problem text, retry_at timestamp with time zone, remind_at timestamp with time zone, said_count integer, said_severity text, at timestamp with time zone DEFAULT clock_timestamp()) RETURNS boolean
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog'
+    AS $$
+declare
+    ranks constant text[] := '{info,warning,error,critical}';
+begin
+    update operations.alerts set
+        lease_until = null,
+        notice = case
+            when retry_at is not null then notice
+            when notice = 'recovery' then null
+            when array_position(ranks, severity) > array_position(ranks, said_severity) then 'alert'
+            else 'reminder'
+        end,
+        notice_at = case
+            when retry_at is not null then retry_at
+            when notice = 'recovery' then null
+            when array_position(ranks, severity) > array_position(ranks, said_severity) then at
+            else remind_at
+        end,
+        reached = case when retry_at is null then '{}' else reached || took_it end,
+        failure_count = case when retry_at is null then 0 else failure_count + 1 end,
+        failure = problem,
+        noticed_count = case
+            when retry_at is null or cardinality(took_it) > 0 then said_count else noticed_count
+        end,
+        notified_at = case
+            when notice <> 'recovery' and cardinality(took_it) > 0 then at else notified_at
+        end,
+        notified_severity = case
+            when notice <> 'recovery' and cardinality(took_it) > 0 then said_severity else notified_severity
+        end,
+        recovery_notified_at = case
+            when notice = 'recovery' and cardinality(took_it) > 0 then at else recovery_notified_at
+        end
+    where alert_id = settled_id and lease_until = lease;
+    return found;
+end
+$$;
+
+ALTER FUNCTION operations.settle_notice(settled_id uuid, lease timestamp with time zone, took_it text[], problem text, retry_at timestamp with time zone, remind_at timestamp with time zone, said_count integer, said_severity text, at timestamp with time zone) OWNER TO postgres;
+
+CREATE FUNCTION sales.apply_rates() RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog'
+    AS $$
+declare
+    changed record;
+    total integer := 0;
+begin
+    -- sales.store_report holds it shared: nobody else writes rows meanwhile
+    perform pg_advisory_xact_lock(hashtextextended('sales.sales_events', 0));
+    for changed in
+        with days as (
+            select distinct currency, period_end from sales.sales_events
+        ),
+        rated as (
+            select days.currency, days.period_end, rate.fx_rate, rate.fx_date
+            from days
+            left join lateral sales.usd_rate(days.currency, days.period_end) as rate on true
+        ),
+        updated as (
+            update sales.sales_events as kept set
+                fx_rate = rated.fx_rate,
+                fx_date = rated.fx_date,
+                royalty_usd = round(kept.royalty * rated.fx_rate, 8)
+            from rated
+            where
+                kept.currency = rated.currency and kept.period_end = rated.period_end
+                and (kept.fx_rate, kept.fx_date) is distinct from (rated.fx_rate, rated.fx_date)
+            returning kept.owner_id, kept.platform, date_trunc('month', kept.period_start)::date as month
+        )
+        select owner_id, platform, array_agg(distinct month) as months, count(*) as row_count
+        from updated
+        group by owner_id, platform
+        order by owner_id, platform
+    loop
+        perform sales.mark_months(changed.owner_id, changed.platform, changed.months);
+        total := total + changed.row_count;
+    end loop;
+    return total;
+end
+$$;
+
+ALTER FUNCTION sales.apply_rates() OWNER TO postgres;
+
+CREATE FUNCTION sales.mark_months(owner text, sold_on text, months date[]) RETURNS void
+    LANGUAGE sql
+    SET search_path TO 'pg_catalog'
+    AS $$
+    insert into sales.ledger_months as kept (owner_id, platform, month)
+    select distinct mark_months.owner, mark_months.sold_on, date_trunc('month', one)::date
+    from unnest(mark_months.months) as one
+    order by 3
+    on conflict (owner_id, platform, month) do update set version = kept.version + 1
+$$;
+
+ALTER FUNCTION sales.mark_months(owner text, sold_on text, months date[]) OWNER TO postgres;
+
+CREATE FUNCTION sales.supersede(owner text, months date[]) RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog'
+    AS $$
+declare
+    first_month constant date := (select min(one) from unnest(months) as one);
+    after_months constant date := (select max(one) + interval '1 month' from unnest(months) as one);
+    changed record;
+    stopped integer := 0;
+begin
+    for changed in
+        with lines as (
+            select
+                platform, natural_key, superseded_by, is_final, exported_at, period_start, format, storefront,
+                date_trunc('month', period_start)::date as month,
+                case kind when 'free' then 'free' when 'pages_read' then 'pages' else 'royalty' end as measure,
+                case when period_end > period_start then 'month' else 'day' end as grain
+            from sales.sales_events
+            where
+                owner_id = supersede.owner and platform in ('amazon_kdp', 'smashwords')
+                and period_start >= first_month and period_start < after_months
+                and date_trunc('month', period_start)::date = any(supersede.months)
+        ),
+        final_months as (
+            select distinct date_trunc('month', period_start)::date as month
+            from sales.report_files
+            where
+                owner_id = supersede.owner and platform = 'amazon_kdp' and status = 'ingested'
+                and report in ('kdp_prior_month', 'kdp_legacy') and is_final and is_whole
+                and period_start >= first_month and period_start < after_months
+        ),
+        final_parts as (
+            select distinct month, measure, format from lines where platform = 'amazon_kdp' and is_final
+        ),
+        grains as (
+            select
+                month, measure, format,
+                case
+                    when
+                        max(exported_at) filter (where grain = 'month')
+                        > coalesce(max(exported_at) filter (where grain = 'day'), '-infinity')
+                        then 'month'
+                    else 'day'
+                end as counted
+            from lines
+            where platform = 'amazon_kdp' and not is_final
+            group by month, measure, format
+        ),
+        listed as (
+            select date_trunc('month', period_start)::date as month, min(period_start) as first_day
+            from sales.sales_events
+            where
+                owner_id = supersede.owner and platform = 'draft2digital' and storefront ilike 'smashwords%'
+                and period_start >= first_month and period_start < after_months
+            group by 1
+        ),
+        judged as (
+            select
+                lines.platform, lines.natural_key, lines.month, lines.superseded_by as before,
+                case
+                    when lines.platform = 'smashwords' and lines.period_start >= listed.first_day then 'draft2digital'
+                    when lines.platform <> 'amazon_kdp' or lines.is_final then null
+                    when
+                        lines.measure <> 'free' and (final_months.month is not null or final_parts.month is not null)
+                        then 'final_month'
+                    when lines.grain <> grains.counted then 'newer_export'
+                end as superseded_by
+            from lines
+            left join listed on lines.month = listed.month
+            left join final_months on lines.month = final_months.month
+            left join final_parts
+                on lines.month = final_parts.month and lines.measure = final_parts.measure
+                and lines.format = final_parts.format
+            left join grains
+                on lines.month = grains.month and lines.measure = grains.measure and lines.format = grains.format
+        ),
+        updated as (
+            update sales.sales_events as kept set superseded_by = judged.superseded_by
+            from judged
+            where
+                kept.owner_id = supersede.owner and kept.platform = judged.platform
+                and kept.natural_key = judged.natural_key
+                and judged.superseded_by is distinct from judged.before
+            returning judged.platform, judged.month, judged.before is null as is_stopped
+        )
+        select platform, array_agg(distinct month) as months, count(*) filter (where is_stopped) as rows_stopped
+        from updated
+        group by platform
+        order by platform
+    loop
+        perform sales.mark_months(supersede.owner, changed.platform, changed.months);
+        stopped := stopped + changed.rows_stopped;
+    end loop;
+    return stopped;
+end
+$$;
+
+ALTER FUNCTION sales.supersede(owner text, months date[]) OWNER TO postgres;
+
+CREATE FUNCTION sales.usd_rate(currency text, day date) RETURNS TABLE(fx_rate numeric, fx_date date)
+    LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog'
+    AS $$
+    select 1::numeric, usd_rate.day
+    where usd_rate.currency = 'USD'
+    union all
+    (
+        select rates.usd_per_unit, rates.rate_date
+        from sales.exchange_rates as rates
+        where
+            usd_rate.currency <> 'USD' and rates.currency = usd_rate.currency
+            and rates.rate_date between usd_rate.day - 45 and usd_rate.day
+        order by rates.rate_date desc
+        limit 1
+    )
+$$;
+
+ALTER FUNCTION sales.usd_rate(currency text, day date) OWNER TO postgres;
 
 CREATE TABLE events.address_keys (
     day date NOT NULL,
@@ -1388,6 +2437,8 @@ CREATE TABLE operations.api_requests (
     CONSTRAINT api_requests_status_check CHECK (((status >= 100) AND (status <= 599)))
 );
 
+ALTER TABLE ONLY operations.api_requests FORCE ROW LEVEL SECURITY;
+
 ALTER TABLE operations.api_requests OWNER TO postgres;
 
 COMMENT ON TABLE operations.api_requests IS 'One row per HTTP request, refused ones too: the path as its template, the caller by name, never an address.';
@@ -1435,6 +2486,31 @@ ALTER TABLE operations.audit_log ALTER COLUMN audit_id ADD GENERATED ALWAYS AS I
     CACHE 1
 );
 
+CREATE TABLE operations.cache_metrics (
+    cache_metric_id bigint NOT NULL,
+    metric_name text NOT NULL,
+    metric_value double precision NOT NULL,
+    tags jsonb DEFAULT '{}'::jsonb NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT cache_metrics_metric_name_check CHECK ((metric_name <> ''::text)),
+    CONSTRAINT cache_metrics_tags_check CHECK ((jsonb_typeof(tags) = 'object'::text))
+);
+
+ALTER TABLE ONLY operations.cache_metrics FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE operations.cache_metrics OWNER TO postgres;
+
+COMMENT ON TABLE operations.cache_metrics IS 'One row per count or ratio that a process reports of a cache: cache_hit, cache_miss, cache_stale, cache_warm, cache_invalidate (counts since the report before) and cache_hit_ratio, tagged with the service.';
+
+ALTER TABLE operations.cache_metrics ALTER COLUMN cache_metric_id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME operations.cache_metrics_cache_metric_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE TABLE operations.circuit_breakers (
     name text NOT NULL,
     state text DEFAULT 'closed'::text NOT NULL,
@@ -1450,6 +2526,221 @@ CREATE TABLE operations.circuit_breakers (
 ALTER TABLE operations.circuit_breakers OWNER TO postgres;
 
 COMMENT ON TABLE operations.circuit_breakers IS 'One row per outside source: closed calls go through, open they do not, half_open one probe does until retry_at.';
+
+CREATE TABLE operations.cron_logs (
+    cron_log_id bigint NOT NULL,
+    path text NOT NULL,
+    started_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    finished_at timestamp with time zone,
+    processed_count integer,
+    status text DEFAULT 'running'::text NOT NULL,
+    error_message text,
+    request_id text,
+    CONSTRAINT cron_logs_processed_count_check CHECK ((processed_count >= 0)),
+    CONSTRAINT cron_logs_status_check CHECK ((status = ANY (ARRAY['running'::text, 'success'::text, 'failed'::text])))
+);
+
+ALTER TABLE operations.cron_logs OWNER TO postgres;
+
+COMMENT ON TABLE operations.cron_logs IS 'One row per call of a cron endpoint that works on jobs (seed S3).';
+
+ALTER TABLE operations.cron_logs ALTER COLUMN cron_log_id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME operations.cron_logs_cron_log_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE operations.deliveries (
+    delivery_id uuid DEFAULT gen_random_uuid() NOT NULL,
+    source text NOT NULL,
+    idempotency_key text NOT NULL,
+    event_type text NOT NULL,
+    market_slug text,
+    payload jsonb NOT NULL,
+    status text DEFAULT 'pending'::text NOT NULL,
+    reason text,
+    received_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    settled_at timestamp with time zone,
+    scheme text NOT NULL,
+    signed_by text NOT NULL,
+    signed_at timestamp with time zone,
+    origin text DEFAULT 'http'::text NOT NULL,
+    request_id text,
+    attempt_count integer DEFAULT 0 NOT NULL,
+    next_attempt_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    replay_count integer DEFAULT 0 NOT NULL,
+    replayed_by text,
+    dagster_run_id text,
+    CONSTRAINT deliveries_attempt_count_check CHECK ((attempt_count >= 0)),
+    CONSTRAINT deliveries_check CHECK (((status = 'pending'::text) = (settled_at IS NULL))),
+    CONSTRAINT deliveries_check1 CHECK (((status = ANY (ARRAY['rejected'::text, 'dead'::text])) <= (reason IS NOT NULL))),
+    CONSTRAINT deliveries_event_type_check CHECK (((length(event_type) >= 1) AND (length(event_type) <= 200))),
+    CONSTRAINT deliveries_idempotency_key_check CHECK (((length(idempotency_key) >= 1) AND (length(idempotency_key) <= 300))),
+    CONSTRAINT deliveries_market_slug_check CHECK (((length(market_slug) >= 1) AND (length(market_slug) <= 100))),
+    CONSTRAINT deliveries_replay_count_check CHECK ((replay_count >= 0)),
+    CONSTRAINT deliveries_scheme_check CHECK ((scheme = ANY (ARRAY['sha256'::text, 'standard'::text, 'file'::text]))),
+    CONSTRAINT deliveries_source_check CHECK (((length(source) >= 1) AND (length(source) <= 100))),
+    CONSTRAINT deliveries_status_check CHECK ((status = ANY (ARRAY['pending'::text, 'processed'::text, 'rejected'::text, 'dead'::text])))
+);
+
+ALTER TABLE ONLY operations.deliveries FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE operations.deliveries OWNER TO postgres;
+
+COMMENT ON TABLE operations.deliveries IS 'One row per webhook or dropped file that was accepted: what was sent, which key signed it and when, what became of it. `rejected` ones were signed and wrong, `dead` ones could not be applied; both keep the reason and can be replayed.';
+
+CREATE TABLE operations.delivery_sources (
+    source text NOT NULL,
+    first_received_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    last_received_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
+);
+
+ALTER TABLE operations.delivery_sources OWNER TO postgres;
+
+COMMENT ON TABLE operations.delivery_sources IS 'One row per source that ever delivered, with when it last did: a source that falls silent raises an alert.';
+
+CREATE TABLE operations.freshness_states (
+    asset_key text NOT NULL,
+    asset_group text NOT NULL,
+    state text NOT NULL,
+    state_changed_at timestamp with time zone NOT NULL,
+    last_materialized_at timestamp with time zone,
+    data_as_of timestamp with time zone,
+    data_state text NOT NULL,
+    reason text,
+    checked_at timestamp with time zone NOT NULL,
+    CONSTRAINT freshness_states_data_state_check CHECK ((data_state = ANY (ARRAY['PASS'::text, 'WARN'::text, 'FAIL'::text, 'UNKNOWN'::text]))),
+    CONSTRAINT freshness_states_state_check CHECK ((state = ANY (ARRAY['PASS'::text, 'WARN'::text, 'FAIL'::text, 'UNKNOWN'::text])))
+);
+
+ALTER TABLE operations.freshness_states OWNER TO postgres;
+
+COMMENT ON TABLE operations.freshness_states IS 'One row per served asset: Dagster''s freshness state (did it run?), and the age of its newest data (is it recent?), as of checked_at. Mirrored from Dagster by operations_freshness_sensor.';
+
+CREATE TABLE operations.health_states (
+    service text NOT NULL,
+    status text NOT NULL,
+    since timestamp with time zone NOT NULL,
+    candidate text,
+    candidate_since timestamp with time zone,
+    candidate_checks integer DEFAULT 0 NOT NULL,
+    reasons text[] DEFAULT '{}'::text[] NOT NULL,
+    details jsonb DEFAULT '{}'::jsonb NOT NULL,
+    checked_at timestamp with time zone NOT NULL,
+    CONSTRAINT health_states_candidate_check CHECK ((candidate = ANY (ARRAY['GREEN'::text, 'YELLOW'::text, 'RED'::text, 'UNKNOWN'::text]))),
+    CONSTRAINT health_states_candidate_checks_check CHECK ((candidate_checks >= 0)),
+    CONSTRAINT health_states_check CHECK (((candidate IS NULL) = (candidate_since IS NULL))),
+    CONSTRAINT health_states_status_check CHECK ((status = ANY (ARRAY['GREEN'::text, 'YELLOW'::text, 'RED'::text, 'UNKNOWN'::text])))
+);
+
+ALTER TABLE operations.health_states OWNER TO postgres;
+
+COMMENT ON TABLE operations.health_states IS 'One row per service of the health endpoint, and one named `overall`: its status, since when, and the status that it would change to if that lasts: seen for the first time at candidate_since, in candidate_checks checks in a row.';
+
+CREATE TABLE operations.ingestion_events (
+    ingestion_event_id bigint NOT NULL,
+    event_type text NOT NULL,
+    market_slug text,
+    source text NOT NULL,
+    status text DEFAULT 'success'::text NOT NULL,
+    processed_records integer DEFAULT 0 NOT NULL,
+    rejected_records integer DEFAULT 0 NOT NULL,
+    processing_time_ms double precision NOT NULL,
+    cache_keys_invalidated text[] DEFAULT '{}'::text[] NOT NULL,
+    provenance jsonb DEFAULT '{}'::jsonb NOT NULL,
+    error_message text,
+    delivery_id uuid,
+    job_id uuid,
+    dagster_run_id text,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT ingestion_events_event_type_check CHECK ((event_type <> ''::text)),
+    CONSTRAINT ingestion_events_processed_records_check CHECK ((processed_records >= 0)),
+    CONSTRAINT ingestion_events_processing_time_ms_check CHECK ((processing_time_ms >= (0)::double precision)),
+    CONSTRAINT ingestion_events_rejected_records_check CHECK ((rejected_records >= 0)),
+    CONSTRAINT ingestion_events_source_check CHECK ((source <> ''::text)),
+    CONSTRAINT ingestion_events_status_check CHECK ((status = ANY (ARRAY['success'::text, 'partial'::text, 'failed'::text])))
+);
+
+ALTER TABLE ONLY operations.ingestion_events FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE operations.ingestion_events OWNER TO postgres;
+
+COMMENT ON TABLE operations.ingestion_events IS 'One row per ingestion, cache warming and prediction: what came from where, how long it took, which cache keys it made invalid. Types: market.fundamentals.upsert, comps.upsert, macro.update, api.prediction, cache.warming and others.';
+
+ALTER TABLE operations.ingestion_events ALTER COLUMN ingestion_event_id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME operations.ingestion_events_ingestion_event_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE operations.job_attempts (
+    attempt_id bigint NOT NULL,
+    job_id uuid NOT NULL,
+    attempt integer NOT NULL,
+    worker text NOT NULL,
+    dagster_run_id text,
+    started_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    finished_at timestamp with time zone,
+    outcome text,
+    error_kind text,
+    error_message text,
+    CONSTRAINT job_attempts_attempt_check CHECK ((attempt >= 1)),
+    CONSTRAINT job_attempts_check CHECK (((outcome IS NULL) = (finished_at IS NULL))),
+    CONSTRAINT job_attempts_error_kind_check CHECK ((error_kind = ANY (ARRAY['transient'::text, 'permanent'::text, 'lost'::text]))),
+    CONSTRAINT job_attempts_outcome_check CHECK ((outcome = ANY (ARRAY['completed'::text, 'retrying'::text, 'failed'::text, 'postponed'::text, 'cancelled'::text, 'lost'::text])))
+);
+
+ALTER TABLE ONLY operations.job_attempts FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE operations.job_attempts OWNER TO postgres;
+
+COMMENT ON TABLE operations.job_attempts IS 'One row per time that a worker took a job: when, in which Dagster run, and how it ended. A postponed one is not counted as an attempt and has the number of the next.';
+
+ALTER TABLE operations.job_attempts ALTER COLUMN attempt_id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME operations.job_attempts_attempt_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE operations.metric_minutes (
+    minute timestamp with time zone NOT NULL,
+    name text NOT NULL,
+    labels jsonb NOT NULL,
+    value double precision NOT NULL
+);
+
+ALTER TABLE operations.metric_minutes OWNER TO postgres;
+
+COMMENT ON TABLE operations.metric_minutes IS 'One row per counter and minute in which it grew, by how much; kept for two days. What happened in the last five minutes is asked here.';
+
+CREATE TABLE operations.metrics (
+    name text NOT NULL,
+    labels jsonb NOT NULL,
+    type text NOT NULL,
+    value double precision DEFAULT 0 NOT NULL,
+    sample_count bigint DEFAULT 0 NOT NULL,
+    bucket_bounds double precision[] DEFAULT '{}'::double precision[] NOT NULL,
+    bucket_counts bigint[] DEFAULT '{}'::bigint[] NOT NULL,
+    updated_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT metrics_check CHECK ((cardinality(bucket_bounds) = cardinality(bucket_counts))),
+    CONSTRAINT metrics_labels_check CHECK ((jsonb_typeof(labels) = 'object'::text)),
+    CONSTRAINT metrics_name_check CHECK ((name ~ '^[a-z_][a-z0-9_]*$'::text)),
+    CONSTRAINT metrics_sample_count_check CHECK ((sample_count >= 0)),
+    CONSTRAINT metrics_type_check CHECK ((type = ANY (ARRAY['counter'::text, 'gauge'::text, 'histogram'::text])))
+);
+
+ALTER TABLE operations.metrics OWNER TO postgres;
+
+COMMENT ON TABLE operations.metrics IS 'One row per series: a counter''s total, a gauge''s last value, or a histogram''s sum with its counts (not cumulative) up to each bound. All processes add to the same rows, in batches.';
 
 CREATE TABLE operations.rejects (
     reject_id bigint NOT NULL,
@@ -1485,6 +2776,466 @@ CREATE TABLE operations.schema_migrations (
 );
 
 ALTER TABLE operations.schema_migrations OWNER TO postgres;
+
+CREATE TABLE property.comps (
+    source text NOT NULL,
+    comp_id text NOT NULL,
+    market_slug text NOT NULL,
+    property_type text NOT NULL,
+    sale_date date NOT NULL,
+    sale_price_usd double precision NOT NULL,
+    living_area_sqft double precision,
+    bedrooms double precision,
+    bathrooms double precision,
+    lot_sqft double precision,
+    year_built integer,
+    latitude double precision,
+    longitude double precision,
+    address text,
+    revision integer NOT NULL,
+    revised_at timestamp with time zone NOT NULL,
+    received_at timestamp with time zone NOT NULL,
+    provenance jsonb NOT NULL,
+    CONSTRAINT comps_bathrooms_check CHECK (((bathrooms >= (0)::double precision) AND (bathrooms <= (1000)::double precision))),
+    CONSTRAINT comps_bedrooms_check CHECK (((bedrooms >= (0)::double precision) AND (bedrooms <= (1000)::double precision))),
+    CONSTRAINT comps_check CHECK (((latitude IS NULL) = (longitude IS NULL))),
+    CONSTRAINT comps_comp_id_check CHECK (((length(comp_id) >= 1) AND (length(comp_id) <= 200))),
+    CONSTRAINT comps_latitude_check CHECK (((latitude >= ('-90'::integer)::double precision) AND (latitude <= (90)::double precision))),
+    CONSTRAINT comps_living_area_sqft_check CHECK (((living_area_sqft > (0)::double precision) AND (living_area_sqft < 'Infinity'::double precision))),
+    CONSTRAINT comps_longitude_check CHECK (((longitude >= ('-180'::integer)::double precision) AND (longitude <= (180)::double precision))),
+    CONSTRAINT comps_lot_sqft_check CHECK (((lot_sqft >= (0)::double precision) AND (lot_sqft < 'Infinity'::double precision))),
+    CONSTRAINT comps_market_slug_check CHECK ((market_slug ~ '^[a-z0-9]+(-[a-z0-9]+)*$'::text)),
+    CONSTRAINT comps_property_type_check CHECK ((property_type <> ''::text)),
+    CONSTRAINT comps_revision_check CHECK ((revision >= 1)),
+    CONSTRAINT comps_sale_price_usd_check CHECK (((sale_price_usd > (0)::double precision) AND (sale_price_usd < 'Infinity'::double precision))),
+    CONSTRAINT comps_year_built_check CHECK (((year_built >= 1500) AND (year_built <= 2200)))
+);
+
+ALTER TABLE property.comps OWNER TO postgres;
+
+CREATE TABLE property.comps_revisions (
+    source text NOT NULL,
+    comp_id text NOT NULL,
+    revision integer NOT NULL,
+    comp jsonb NOT NULL,
+    revised_at timestamp with time zone NOT NULL,
+    received_at timestamp with time zone NOT NULL,
+    provenance jsonb NOT NULL,
+    CONSTRAINT comps_revisions_revision_check CHECK ((revision >= 1))
+);
+
+ALTER TABLE property.comps_revisions OWNER TO postgres;
+
+COMMENT ON TABLE property.comps_revisions IS 'One row per state that a comparable sale ever had, the current one included: all its columns as JSON, who said so and when.';
+
+CREATE TABLE property.fundamentals (
+    market_slug text NOT NULL,
+    metric text NOT NULL,
+    as_of_date date NOT NULL,
+    value double precision NOT NULL,
+    unit text NOT NULL,
+    source text NOT NULL,
+    revision integer NOT NULL,
+    revised_at timestamp with time zone NOT NULL,
+    received_at timestamp with time zone NOT NULL,
+    provenance jsonb NOT NULL,
+    CONSTRAINT fundamentals_market_slug_check CHECK ((market_slug ~ '^[a-z0-9]+(-[a-z0-9]+)*$'::text)),
+    CONSTRAINT fundamentals_revision_check CHECK ((revision >= 1)),
+    CONSTRAINT fundamentals_value_check CHECK (((value > '-Infinity'::double precision) AND (value < 'Infinity'::double precision)))
+);
+
+ALTER TABLE property.fundamentals OWNER TO postgres;
+
+CREATE TABLE property.fundamentals_revisions (
+    market_slug text NOT NULL,
+    metric text NOT NULL,
+    as_of_date date NOT NULL,
+    revision integer NOT NULL,
+    value double precision NOT NULL,
+    unit text NOT NULL,
+    source text NOT NULL,
+    revised_at timestamp with time zone NOT NULL,
+    received_at timestamp with time zone NOT NULL,
+    provenance jsonb NOT NULL,
+    CONSTRAINT fundamentals_revisions_revision_check CHECK ((revision >= 1))
+);
+
+ALTER TABLE property.fundamentals_revisions OWNER TO postgres;
+
+COMMENT ON TABLE property.fundamentals_revisions IS 'One row per value that a fundamental ever had, the current one included: what it was, who said so first and when. Numbered as we learned them: a value that came late has a higher number than the one that is current.';
+
+CREATE TABLE property.fundamentals_staleness (
+    market_slug text NOT NULL,
+    last_as_of_date date NOT NULL,
+    last_received_at timestamp with time zone NOT NULL,
+    age_days integer NOT NULL,
+    max_age_days integer NOT NULL,
+    is_stale boolean NOT NULL,
+    metric_count integer NOT NULL,
+    checked_at timestamp with time zone NOT NULL,
+    CONSTRAINT fundamentals_staleness_metric_count_check CHECK ((metric_count >= 1))
+);
+
+ALTER TABLE property.fundamentals_staleness OWNER TO postgres;
+
+CREATE TABLE property.macro_observations (
+    series_id text NOT NULL,
+    observation_date date NOT NULL,
+    vintage_date date NOT NULL,
+    confirmed_date date NOT NULL,
+    value double precision,
+    source text NOT NULL,
+    received_at timestamp with time zone NOT NULL,
+    CONSTRAINT macro_observations_check CHECK ((vintage_date <= confirmed_date)),
+    CONSTRAINT macro_observations_series_id_check CHECK ((series_id ~ '^[A-Za-z0-9_.-]{1,64}$'::text)),
+    CONSTRAINT macro_observations_value_check CHECK (((value > '-Infinity'::double precision) AND (value < 'Infinity'::double precision)))
+);
+
+ALTER TABLE property.macro_observations OWNER TO postgres;
+
+CREATE VIEW property.macro_latest WITH (security_invoker='true') AS
+ SELECT DISTINCT ON (series_id, observation_date) series_id,
+    observation_date,
+    value,
+    vintage_date,
+    confirmed_date,
+    source,
+    received_at
+   FROM property.macro_observations
+  ORDER BY series_id, observation_date, confirmed_date DESC, received_at DESC;
+
+ALTER VIEW property.macro_latest OWNER TO postgres;
+
+CREATE TABLE property.prediction_accuracy (
+    as_of_date date NOT NULL,
+    market_slug text NOT NULL,
+    property_type text NOT NULL,
+    method_version text NOT NULL,
+    window_days integer NOT NULL,
+    prediction_count integer NOT NULL,
+    valued_count integer NOT NULL,
+    mdape_ratio double precision,
+    ppe10_ratio double precision,
+    ppe20_ratio double precision,
+    bias_ratio double precision,
+    error_stddev_ratio double precision,
+    CONSTRAINT prediction_accuracy_check CHECK (((valued_count >= 0) AND (valued_count <= prediction_count))),
+    CONSTRAINT prediction_accuracy_error_stddev_ratio_check CHECK ((error_stddev_ratio >= (0)::double precision)),
+    CONSTRAINT prediction_accuracy_mdape_ratio_check CHECK (((mdape_ratio >= (0)::double precision) AND (mdape_ratio < 'Infinity'::double precision))),
+    CONSTRAINT prediction_accuracy_ppe10_ratio_check CHECK (((ppe10_ratio >= (0)::double precision) AND (ppe10_ratio <= (1)::double precision))),
+    CONSTRAINT prediction_accuracy_ppe20_ratio_check CHECK (((ppe20_ratio >= (0)::double precision) AND (ppe20_ratio <= (1)::double precision))),
+    CONSTRAINT prediction_accuracy_prediction_count_check CHECK ((prediction_count >= 0)),
+    CONSTRAINT prediction_accuracy_window_days_check CHECK ((window_days > 0))
+);
+
+ALTER TABLE property.prediction_accuracy OWNER TO postgres;
+
+CREATE TABLE property.predictions (
+    prediction_id text NOT NULL,
+    market_slug text NOT NULL,
+    property_type text NOT NULL,
+    subject_id text NOT NULL,
+    subject jsonb NOT NULL,
+    valuation_date date NOT NULL,
+    estimate_usd double precision,
+    low_usd double precision,
+    high_usd double precision,
+    comp_count integer NOT NULL,
+    dispersion_ratio double precision,
+    confidence_ratio double precision NOT NULL,
+    filter_step integer,
+    time_adjustment text NOT NULL,
+    is_out_of_sample boolean NOT NULL,
+    sale_price_usd double precision,
+    subject_revision integer,
+    method_version text NOT NULL,
+    made_at timestamp with time zone NOT NULL,
+    job_id text,
+    CONSTRAINT predictions_check CHECK (((low_usd <= estimate_usd) AND (estimate_usd <= high_usd))),
+    CONSTRAINT predictions_check1 CHECK (((estimate_usd IS NULL) = (comp_count = 0))),
+    CONSTRAINT predictions_check2 CHECK ((((estimate_usd IS NULL) = (low_usd IS NULL)) AND ((estimate_usd IS NULL) = (high_usd IS NULL)))),
+    CONSTRAINT predictions_check3 CHECK ((is_out_of_sample <= ((sale_price_usd IS NOT NULL) AND (subject_revision IS NOT NULL)))),
+    CONSTRAINT predictions_comp_count_check CHECK ((comp_count >= 0)),
+    CONSTRAINT predictions_confidence_ratio_check CHECK (((confidence_ratio >= (0)::double precision) AND (confidence_ratio <= (1)::double precision))),
+    CONSTRAINT predictions_dispersion_ratio_check CHECK (((dispersion_ratio >= (0)::double precision) AND (dispersion_ratio < 'Infinity'::double precision))),
+    CONSTRAINT predictions_estimate_usd_check CHECK (((estimate_usd > (0)::double precision) AND (estimate_usd < 'Infinity'::double precision))),
+    CONSTRAINT predictions_filter_step_check CHECK ((filter_step >= 1)),
+    CONSTRAINT predictions_high_usd_check CHECK ((high_usd < 'Infinity'::double precision)),
+    CONSTRAINT predictions_low_usd_check CHECK ((low_usd > (0)::double precision)),
+    CONSTRAINT predictions_prediction_id_check CHECK ((length(prediction_id) = 32)),
+    CONSTRAINT predictions_sale_price_usd_check CHECK (((sale_price_usd > (0)::double precision) AND (sale_price_usd < 'Infinity'::double precision))),
+    CONSTRAINT predictions_time_adjustment_check CHECK ((time_adjustment = ANY (ARRAY['index'::text, 'trend'::text, 'none'::text])))
+);
+
+ALTER TABLE property.predictions OWNER TO postgres;
+
+CREATE TABLE sales.coverage (
+    month date NOT NULL,
+    owner_id text NOT NULL,
+    platform text NOT NULL,
+    state text NOT NULL,
+    report_count integer NOT NULL,
+    row_count integer NOT NULL,
+    last_seen_at timestamp with time zone,
+    CONSTRAINT coverage_month_check CHECK ((EXTRACT(day FROM month) = (1)::numeric)),
+    CONSTRAINT coverage_report_count_check CHECK ((report_count >= 0)),
+    CONSTRAINT coverage_row_count_check CHECK ((row_count >= 0)),
+    CONSTRAINT coverage_state_check CHECK ((state = ANY (ARRAY['final'::text, 'estimate'::text, 'missing'::text])))
+);
+
+ALTER TABLE sales.coverage OWNER TO postgres;
+
+COMMENT ON TABLE sales.coverage IS 'One row per month, owner and platform since the first report: final, estimate or missing. A final month without sales is final, not missing.';
+
+CREATE TABLE sales.exchange_rates (
+    currency text NOT NULL,
+    rate_date date NOT NULL,
+    usd_per_unit numeric(24,12) NOT NULL,
+    source text NOT NULL,
+    CONSTRAINT exchange_rates_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT exchange_rates_usd_per_unit_check CHECK ((usd_per_unit > (0)::numeric))
+);
+
+ALTER TABLE sales.exchange_rates OWNER TO postgres;
+
+CREATE VIEW sales.ingestion_attempts WITH (security_invoker='true') AS
+ SELECT attempts.attempt_id AS id,
+    attempts.job_id,
+    attempts.attempt AS attempt_number,
+    COALESCE(attempts.outcome, 'processing'::text) AS status,
+    attempts.error_message,
+    attempts.started_at,
+    attempts.finished_at AS completed_at
+   FROM (operations.job_attempts attempts
+     JOIN operations.jobs jobs ON ((attempts.job_id = jobs.job_id)))
+  WHERE (jobs.job_type = 'platform_ingest'::text);
+
+ALTER VIEW sales.ingestion_attempts OWNER TO postgres;
+
+CREATE VIEW sales.ingestion_jobs WITH (security_invoker='true') AS
+ SELECT job_id AS id,
+    job_id,
+    owner_id AS user_id,
+    (input_data ->> 'platform'::text) AS platform,
+        CASE status
+            WHEN 'QUEUED'::text THEN 'queued'::text
+            WHEN 'RUNNING'::text THEN 'processing'::text
+            WHEN 'RETRYING'::text THEN 'retrying'::text
+            WHEN 'COMPLETED'::text THEN 'completed'::text
+            ELSE 'failed'::text
+        END AS status,
+    attempt_count AS attempts,
+    max_attempts,
+    error_message,
+    input_data AS payload,
+    output_data AS result,
+    created_at,
+    updated_at,
+    started_at,
+    finished_at AS completed_at
+   FROM operations.jobs
+  WHERE (job_type = 'platform_ingest'::text);
+
+ALTER VIEW sales.ingestion_jobs OWNER TO postgres;
+
+CREATE TABLE sales.ledger_months (
+    owner_id text NOT NULL,
+    platform text NOT NULL,
+    month date NOT NULL,
+    version bigint DEFAULT 1 NOT NULL,
+    daily_version bigint DEFAULT 0 NOT NULL,
+    monthly_version bigint DEFAULT 0 NOT NULL,
+    CONSTRAINT ledger_months_month_check CHECK ((EXTRACT(day FROM month) = (1)::numeric))
+);
+
+ALTER TABLE sales.ledger_months OWNER TO postgres;
+
+COMMENT ON TABLE sales.ledger_months IS 'One row per month of an owner''s ledger: how often it has changed, and which of these states the derived tables were built from.';
+
+CREATE TABLE sales.payments (
+    owner_id text NOT NULL,
+    platform text NOT NULL,
+    natural_key text NOT NULL,
+    payment_id text,
+    period_start date,
+    period_end date,
+    storefront text,
+    method text,
+    currency text NOT NULL,
+    accrued numeric(24,8),
+    tax_withheld numeric(24,8),
+    adjustments numeric(24,8),
+    net numeric(24,8),
+    payout_currency text,
+    fx_rate numeric(24,12),
+    payout_amount numeric(24,8),
+    status text,
+    paid_on date,
+    source_sha256 text NOT NULL,
+    exported_at timestamp with time zone NOT NULL,
+    sheet text,
+    row_number integer NOT NULL,
+    updated_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT payments_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT payments_natural_key_check CHECK ((natural_key ~ '^[0-9a-f]{64}$'::text)),
+    CONSTRAINT payments_owner_id_check CHECK ((owner_id <> ''::text)),
+    CONSTRAINT payments_payout_currency_check CHECK ((payout_currency ~ '^[A-Z]{3}$'::text))
+);
+
+ALTER TABLE ONLY sales.payments FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE sales.payments OWNER TO postgres;
+
+COMMENT ON TABLE sales.payments IS 'One row per payment that a platform reports. Payments are never added to royalties: they are the same money, later.';
+
+CREATE TABLE sales.report_files (
+    owner_id text NOT NULL,
+    sha256 text NOT NULL,
+    platform text NOT NULL,
+    name text NOT NULL,
+    size_bytes bigint NOT NULL,
+    status text DEFAULT 'received'::text NOT NULL,
+    report text,
+    period_start date,
+    period_end date,
+    is_final boolean,
+    is_whole boolean,
+    reason text,
+    row_count integer,
+    problem_count integer,
+    problems jsonb DEFAULT '[]'::jsonb NOT NULL,
+    skipped jsonb DEFAULT '[]'::jsonb NOT NULL,
+    totals jsonb DEFAULT '{}'::jsonb NOT NULL,
+    exported_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    received_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    settled_at timestamp with time zone,
+    job_id uuid,
+    CONSTRAINT report_files_check CHECK (((status = 'received'::text) = (settled_at IS NULL))),
+    CONSTRAINT report_files_check1 CHECK (((status = 'quarantined'::text) <= (reason IS NOT NULL))),
+    CONSTRAINT report_files_platform_check CHECK ((platform = ANY (ARRAY['amazon_kdp'::text, 'gumroad'::text, 'draft2digital'::text, 'smashwords'::text]))),
+    CONSTRAINT report_files_problem_count_check CHECK ((problem_count >= 0)),
+    CONSTRAINT report_files_row_count_check CHECK ((row_count >= 0)),
+    CONSTRAINT report_files_sha256_check CHECK ((sha256 ~ '^[0-9a-f]{64}$'::text)),
+    CONSTRAINT report_files_size_bytes_check CHECK ((size_bytes >= 0)),
+    CONSTRAINT report_files_status_check CHECK ((status = ANY (ARRAY['received'::text, 'ingested'::text, 'quarantined'::text])))
+);
+
+ALTER TABLE ONLY sales.report_files FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE sales.report_files OWNER TO postgres;
+
+COMMENT ON TABLE sales.report_files IS 'One row per report file and owner: the original is kept once under its SHA-256; what it was recognised as, how many rows it gave, which it could not read, or why it is in quarantine. Of two reports that say the same, the one that was exported last is right. is_whole: a workbook with all its sheets, not one sheet as CSV.';
+
+CREATE TABLE sales.sales_daily (
+    day date NOT NULL,
+    period_days integer NOT NULL,
+    owner_id text NOT NULL,
+    platform text NOT NULL,
+    title_id text NOT NULL,
+    format text NOT NULL,
+    country text NOT NULL,
+    title text NOT NULL,
+    currency text NOT NULL,
+    units_sold integer NOT NULL,
+    units_refunded integer NOT NULL,
+    net_units integer NOT NULL,
+    free_units integer NOT NULL,
+    pages_read integer NOT NULL,
+    royalty numeric(24,8),
+    royalty_usd numeric(24,8),
+    row_count integer NOT NULL,
+    is_final boolean NOT NULL,
+    CONSTRAINT sales_daily_period_days_check CHECK ((period_days >= 1))
+);
+
+ALTER TABLE sales.sales_daily OWNER TO postgres;
+
+COMMENT ON TABLE sales.sales_daily IS 'One row per day, owner, platform, title, format, country and currency with sales. What a report states of a longer period stands on its first day, with period_days.';
+
+CREATE TABLE sales.sales_events (
+    owner_id text NOT NULL,
+    platform text NOT NULL,
+    natural_key text NOT NULL,
+    storefront text NOT NULL,
+    country text,
+    title_id text NOT NULL,
+    edition_id text,
+    title text NOT NULL,
+    author text,
+    format text NOT NULL,
+    kind text NOT NULL,
+    transaction_type text,
+    royalty_type text,
+    units_sold integer NOT NULL,
+    units_refunded integer NOT NULL,
+    net_units integer NOT NULL,
+    pages_read integer DEFAULT 0 NOT NULL,
+    list_price numeric(24,8),
+    offer_price numeric(24,8),
+    currency text NOT NULL,
+    royalty numeric(24,8),
+    reported_usd numeric(24,8),
+    fx_rate numeric(24,12),
+    fx_date date,
+    royalty_usd numeric(24,8),
+    period_start date NOT NULL,
+    period_end date NOT NULL,
+    is_final boolean NOT NULL,
+    superseded_by text,
+    source_report text NOT NULL,
+    source_sha256 text NOT NULL,
+    exported_at timestamp with time zone NOT NULL,
+    sheet text,
+    row_number integer NOT NULL,
+    job_id uuid,
+    first_seen_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    updated_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT sales_events_check CHECK ((net_units = (units_sold - units_refunded))),
+    CONSTRAINT sales_events_check1 CHECK ((period_start <= period_end)),
+    CONSTRAINT sales_events_check2 CHECK (((fx_rate IS NULL) = (fx_date IS NULL))),
+    CONSTRAINT sales_events_check3 CHECK (((royalty_usd IS NULL) = ((royalty IS NULL) OR (fx_rate IS NULL)))),
+    CONSTRAINT sales_events_country_check CHECK ((country ~ '^[A-Z]{2}$'::text)),
+    CONSTRAINT sales_events_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT sales_events_format_check CHECK ((format = ANY (ARRAY['ebook'::text, 'paperback'::text, 'hardcover'::text, 'audiobook'::text, 'other'::text]))),
+    CONSTRAINT sales_events_fx_rate_check CHECK ((fx_rate > (0)::numeric)),
+    CONSTRAINT sales_events_kind_check CHECK ((kind = ANY (ARRAY['sale'::text, 'refund'::text, 'free'::text, 'pages_read'::text, 'adjustment'::text]))),
+    CONSTRAINT sales_events_natural_key_check CHECK ((natural_key ~ '^[0-9a-f]{64}$'::text)),
+    CONSTRAINT sales_events_owner_id_check CHECK ((owner_id <> ''::text)),
+    CONSTRAINT sales_events_pages_read_check CHECK ((pages_read >= 0)),
+    CONSTRAINT sales_events_platform_check CHECK ((platform = ANY (ARRAY['amazon_kdp'::text, 'gumroad'::text, 'draft2digital'::text, 'smashwords'::text]))),
+    CONSTRAINT sales_events_superseded_by_check CHECK ((superseded_by = ANY (ARRAY['final_month'::text, 'newer_export'::text, 'draft2digital'::text])))
+);
+
+ALTER TABLE ONLY sales.sales_events FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE sales.sales_events OWNER TO postgres;
+
+COMMENT ON TABLE sales.sales_events IS 'One row per line of a platform''s report: units, prices and the author''s money in its own currency, with where it stands in which file. Overlapping exports meet on the natural key. A row with superseded_by is kept and not counted: a final month, a newer export of the same month, or Draft2Digital says the same.';
+
+CREATE TABLE sales.sales_monthly (
+    month date NOT NULL,
+    owner_id text NOT NULL,
+    platform text NOT NULL,
+    title_id text NOT NULL,
+    format text NOT NULL,
+    country text NOT NULL,
+    title text NOT NULL,
+    currency text NOT NULL,
+    units_sold integer NOT NULL,
+    units_refunded integer NOT NULL,
+    net_units integer NOT NULL,
+    free_units integer NOT NULL,
+    pages_read integer NOT NULL,
+    royalty numeric(24,8),
+    royalty_usd numeric(24,8),
+    row_count integer NOT NULL,
+    is_final boolean NOT NULL,
+    CONSTRAINT sales_monthly_month_check CHECK ((EXTRACT(day FROM month) = (1)::numeric))
+);
+
+ALTER TABLE sales.sales_monthly OWNER TO postgres;
+
+COMMENT ON TABLE sales.sales_monthly IS 'One row per month, owner, platform, title, format, country and currency with sales.';
 
 ALTER TABLE ONLY events.event_log ATTACH PARTITION events.event_log_default DEFAULT;
 
@@ -1551,6 +3302,9 @@ ALTER TABLE ONLY market.roi_statistics
 ALTER TABLE ONLY market.snapshots
     ADD CONSTRAINT snapshots_pkey PRIMARY KEY (symbol, as_of);
 
+ALTER TABLE ONLY operations.alerts
+    ADD CONSTRAINT alerts_pkey PRIMARY KEY (alert_id);
+
 ALTER TABLE ONLY operations.app_tokens
     ADD CONSTRAINT app_tokens_digest_key UNIQUE (digest);
 
@@ -1560,8 +3314,44 @@ ALTER TABLE ONLY operations.app_tokens
 ALTER TABLE ONLY operations.audit_log
     ADD CONSTRAINT audit_log_pkey PRIMARY KEY (audit_id);
 
+ALTER TABLE ONLY operations.cache_metrics
+    ADD CONSTRAINT cache_metrics_pkey PRIMARY KEY (cache_metric_id);
+
 ALTER TABLE ONLY operations.circuit_breakers
     ADD CONSTRAINT circuit_breakers_pkey PRIMARY KEY (name);
+
+ALTER TABLE ONLY operations.cron_logs
+    ADD CONSTRAINT cron_logs_pkey PRIMARY KEY (cron_log_id);
+
+ALTER TABLE ONLY operations.deliveries
+    ADD CONSTRAINT deliveries_pkey PRIMARY KEY (delivery_id);
+
+ALTER TABLE ONLY operations.deliveries
+    ADD CONSTRAINT deliveries_source_idempotency_key_key UNIQUE (source, idempotency_key);
+
+ALTER TABLE ONLY operations.delivery_sources
+    ADD CONSTRAINT delivery_sources_pkey PRIMARY KEY (source);
+
+ALTER TABLE ONLY operations.freshness_states
+    ADD CONSTRAINT freshness_states_pkey PRIMARY KEY (asset_key);
+
+ALTER TABLE ONLY operations.health_states
+    ADD CONSTRAINT health_states_pkey PRIMARY KEY (service);
+
+ALTER TABLE ONLY operations.ingestion_events
+    ADD CONSTRAINT ingestion_events_pkey PRIMARY KEY (ingestion_event_id);
+
+ALTER TABLE ONLY operations.job_attempts
+    ADD CONSTRAINT job_attempts_pkey PRIMARY KEY (attempt_id);
+
+ALTER TABLE ONLY operations.jobs
+    ADD CONSTRAINT jobs_pkey PRIMARY KEY (job_id);
+
+ALTER TABLE ONLY operations.metric_minutes
+    ADD CONSTRAINT metric_minutes_pkey PRIMARY KEY (minute, name, labels);
+
+ALTER TABLE ONLY operations.metrics
+    ADD CONSTRAINT metrics_pkey PRIMARY KEY (name, labels);
 
 ALTER TABLE ONLY operations.rejects
     ADD CONSTRAINT rejects_pkey PRIMARY KEY (reject_id);
@@ -1571,6 +3361,54 @@ ALTER TABLE ONLY operations.rejects
 
 ALTER TABLE ONLY operations.schema_migrations
     ADD CONSTRAINT schema_migrations_pkey PRIMARY KEY (name);
+
+ALTER TABLE ONLY property.comps
+    ADD CONSTRAINT comps_pkey PRIMARY KEY (source, comp_id);
+
+ALTER TABLE ONLY property.comps_revisions
+    ADD CONSTRAINT comps_revisions_pkey PRIMARY KEY (source, comp_id, revision);
+
+ALTER TABLE ONLY property.fundamentals
+    ADD CONSTRAINT fundamentals_pkey PRIMARY KEY (market_slug, metric, as_of_date);
+
+ALTER TABLE ONLY property.fundamentals_revisions
+    ADD CONSTRAINT fundamentals_revisions_pkey PRIMARY KEY (market_slug, metric, as_of_date, revision);
+
+ALTER TABLE ONLY property.fundamentals_staleness
+    ADD CONSTRAINT fundamentals_staleness_pkey PRIMARY KEY (market_slug);
+
+ALTER TABLE ONLY property.macro_observations
+    ADD CONSTRAINT macro_observations_pkey PRIMARY KEY (series_id, observation_date, vintage_date);
+
+ALTER TABLE ONLY property.prediction_accuracy
+    ADD CONSTRAINT prediction_accuracy_pkey PRIMARY KEY (as_of_date, market_slug, property_type, method_version);
+
+ALTER TABLE ONLY property.predictions
+    ADD CONSTRAINT predictions_pkey PRIMARY KEY (prediction_id);
+
+ALTER TABLE ONLY sales.coverage
+    ADD CONSTRAINT coverage_pkey PRIMARY KEY (month, owner_id, platform);
+
+ALTER TABLE ONLY sales.exchange_rates
+    ADD CONSTRAINT exchange_rates_pkey PRIMARY KEY (currency, rate_date);
+
+ALTER TABLE ONLY sales.ledger_months
+    ADD CONSTRAINT ledger_months_pkey PRIMARY KEY (owner_id, platform, month);
+
+ALTER TABLE ONLY sales.payments
+    ADD CONSTRAINT payments_pkey PRIMARY KEY (owner_id, platform, natural_key);
+
+ALTER TABLE ONLY sales.report_files
+    ADD CONSTRAINT report_files_pkey PRIMARY KEY (owner_id, platform, sha256);
+
+ALTER TABLE ONLY sales.sales_daily
+    ADD CONSTRAINT sales_daily_pkey PRIMARY KEY (day, period_days, owner_id, platform, title_id, format, country, currency);
+
+ALTER TABLE ONLY sales.sales_events
+    ADD CONSTRAINT sales_events_pkey PRIMARY KEY (owner_id, platform, natural_key);
+
+ALTER TABLE ONLY sales.sales_monthly
+    ADD CONSTRAINT sales_monthly_pkey PRIMARY KEY (month, owner_id, platform, title_id, format, country, currency);
 
 CREATE UNIQUE INDEX erasure_requests_open ON events.erasure_requests USING btree (user_id, mode) WHERE (status = 'requested'::text);
 
@@ -1604,11 +3442,65 @@ CREATE UNIQUE INDEX warehouse_sync_status_open ON events.warehouse_sync_status U
 
 CREATE INDEX warehouse_sync_status_position ON events.warehouse_sync_status USING btree (warehouse_type, next_transaction_id);
 
+CREATE INDEX snapshots_as_of ON market.snapshots USING btree (as_of);
+
+CREATE INDEX alerts_due ON operations.alerts USING btree (notice_at) WHERE (notice_at IS NOT NULL);
+
+CREATE UNIQUE INDEX alerts_open ON operations.alerts USING btree (alert_key) WHERE (resolved_at IS NULL);
+
+CREATE INDEX alerts_resolved ON operations.alerts USING btree (resolved_at) WHERE (resolved_at IS NOT NULL);
+
 CREATE INDEX api_requests_occurred ON operations.api_requests USING btree (occurred_at);
 
 CREATE INDEX audit_log_subject ON operations.audit_log USING btree (subject_digest) WHERE (subject_digest IS NOT NULL);
 
+CREATE INDEX cache_metrics_created ON operations.cache_metrics USING btree (created_at);
+
+CREATE INDEX deliveries_pending ON operations.deliveries USING btree (received_at, delivery_id) WHERE (status = 'pending'::text);
+
+CREATE INDEX deliveries_received ON operations.deliveries USING btree (received_at, delivery_id);
+
+CREATE INDEX deliveries_refused ON operations.deliveries USING btree (received_at, delivery_id) WHERE (status = ANY (ARRAY['rejected'::text, 'dead'::text]));
+
+CREATE INDEX ingestion_events_created ON operations.ingestion_events USING btree (created_at);
+
+CREATE INDEX ingestion_events_type ON operations.ingestion_events USING btree (event_type, created_at);
+
+CREATE INDEX job_attempts_job ON operations.job_attempts USING btree (job_id, attempt_id);
+
+CREATE UNIQUE INDEX job_attempts_open ON operations.job_attempts USING btree (job_id) WHERE (finished_at IS NULL);
+
+CREATE INDEX jobs_created ON operations.jobs USING btree (created_at);
+
+CREATE INDEX jobs_due ON operations.jobs USING btree (priority DESC, run_at, created_at) WHERE (status = ANY (ARRAY['QUEUED'::text, 'RETRYING'::text]));
+
+CREATE INDEX jobs_finished ON operations.jobs USING btree (finished_at) WHERE (finished_at IS NOT NULL);
+
+CREATE INDEX jobs_owner ON operations.jobs USING btree (owner_id, created_at);
+
+CREATE INDEX jobs_running ON operations.jobs USING btree (job_type, lease_until) WHERE (status = 'RUNNING'::text);
+
+CREATE UNIQUE INDEX jobs_unique_key ON operations.jobs USING btree (owner_id, job_type, unique_key) WHERE ((status = ANY (ARRAY['QUEUED'::text, 'RUNNING'::text, 'RETRYING'::text])) AND (unique_key IS NOT NULL));
+
 CREATE INDEX rejects_last_seen ON operations.rejects USING btree (last_seen_at);
+
+CREATE INDEX comps_market ON property.comps USING btree (market_slug, property_type, sale_date);
+
+CREATE INDEX comps_sale_date ON property.comps USING btree (sale_date);
+
+CREATE INDEX fundamentals_as_of ON property.fundamentals USING btree (as_of_date);
+
+CREATE INDEX macro_observations_confirmed ON property.macro_observations USING btree (confirmed_date);
+
+CREATE INDEX predictions_market ON property.predictions USING btree (market_slug, made_at);
+
+CREATE INDEX predictions_out_of_sample ON property.predictions USING btree (subject_id, method_version) WHERE is_out_of_sample;
+
+CREATE INDEX ledger_months_changed ON sales.ledger_months USING btree (owner_id, platform, month) WHERE ((daily_version <> version) OR (monthly_version <> version));
+
+CREATE INDEX report_files_period ON sales.report_files USING btree (owner_id, platform, period_start);
+
+CREATE INDEX sales_events_period ON sales.sales_events USING btree (owner_id, platform, period_start);
 
 ALTER INDEX events.event_log_event_id ATTACH PARTITION events.event_log_default_event_id_idx;
 
@@ -1616,11 +3508,18 @@ ALTER INDEX events.event_log_transaction_id ATTACH PARTITION events.event_log_de
 
 ALTER INDEX events.event_log_user_id ATTACH PARTITION events.event_log_default_user_id_received_at_idx;
 
+CREATE TRIGGER enforce_job_states BEFORE INSERT OR DELETE OR UPDATE ON operations.jobs FOR EACH ROW EXECUTE FUNCTION operations.enforce_job_states();
+
+CREATE TRIGGER refuse_job_change BEFORE UPDATE OF job_id, job_type, input_data, owner_id, unique_key, market_slug, created_at ON operations.jobs FOR EACH ROW EXECUTE FUNCTION operations.refuse_job_change();
+
 ALTER TABLE ONLY events.event_schemas
     ADD CONSTRAINT event_schemas_retention_class_fkey FOREIGN KEY (retention_class) REFERENCES events.retention_classes(retention_class);
 
 ALTER TABLE ONLY market.snapshots
     ADD CONSTRAINT snapshots_symbol_fkey FOREIGN KEY (symbol) REFERENCES market.markets(symbol);
+
+ALTER TABLE ONLY operations.job_attempts
+    ADD CONSTRAINT job_attempts_job_id_fkey FOREIGN KEY (job_id) REFERENCES operations.jobs(job_id) ON DELETE CASCADE;
 
 CREATE POLICY callers_see_theirs ON events.event_log FOR SELECT TO pipeline_intake USING (
 CASE
@@ -1638,16 +3537,131 @@ CREATE POLICY readers_see_all ON events.event_log FOR SELECT TO pipeline_reader 
 
 CREATE POLICY workers_see_all ON events.event_log TO pipeline_worker USING (true) WITH CHECK (true);
 
+ALTER TABLE operations.api_requests ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY applications_see_all ON operations.api_requests FOR SELECT TO pipeline_intake USING ((( SELECT current_setting('app.scope'::text, true) AS current_setting) = 'application'::text));
+
+ALTER TABLE operations.cache_metrics ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY callers_add_theirs ON operations.jobs FOR INSERT TO pipeline_intake WITH CHECK ((owner_id = NULLIF(( SELECT current_setting('app.user_id'::text, true) AS current_setting), ''::text)));
+
+CREATE POLICY callers_see_theirs ON operations.job_attempts FOR SELECT TO pipeline_intake USING ((EXISTS ( SELECT
+   FROM operations.jobs
+  WHERE (jobs.job_id = job_attempts.job_id))));
+
+CREATE POLICY callers_see_theirs ON operations.jobs FOR SELECT TO pipeline_intake USING (
+CASE
+    WHEN (( SELECT current_setting('app.scope'::text, true) AS current_setting) = 'operator'::text) THEN true
+    ELSE (owner_id = NULLIF(( SELECT current_setting('app.user_id'::text, true) AS current_setting), ''::text))
+END);
+
+ALTER TABLE operations.deliveries ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE operations.ingestion_events ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY intake_adds ON operations.api_requests FOR INSERT TO pipeline_intake WITH CHECK (true);
+
+CREATE POLICY intake_adds ON operations.cache_metrics FOR INSERT TO pipeline_intake WITH CHECK (true);
+
+CREATE POLICY intake_adds ON operations.ingestion_events FOR INSERT TO pipeline_intake WITH CHECK (true);
+
+ALTER TABLE operations.job_attempts ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE operations.jobs ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY operators_see_all ON operations.api_requests FOR SELECT TO pipeline_intake USING ((( SELECT current_setting('app.scope'::text, true) AS current_setting) = 'operator'::text));
+
+CREATE POLICY operators_see_all ON operations.cache_metrics FOR SELECT TO pipeline_intake USING ((( SELECT current_setting('app.scope'::text, true) AS current_setting) = 'operator'::text));
+
+CREATE POLICY operators_see_all ON operations.deliveries TO pipeline_intake USING ((( SELECT current_setting('app.scope'::text, true) AS current_setting) = 'operator'::text)) WITH CHECK ((( SELECT current_setting('app.scope'::text, true) AS current_setting) = 'operator'::text));
+
+CREATE POLICY operators_see_all ON operations.ingestion_events FOR SELECT TO pipeline_intake USING ((( SELECT current_setting('app.scope'::text, true) AS current_setting) = 'operator'::text));
+
+CREATE POLICY owner_sees_all ON operations.api_requests TO postgres USING (true) WITH CHECK (true);
+
+CREATE POLICY owner_sees_all ON operations.cache_metrics TO postgres USING (true) WITH CHECK (true);
+
+CREATE POLICY owner_sees_all ON operations.deliveries TO postgres USING (true) WITH CHECK (true);
+
+CREATE POLICY owner_sees_all ON operations.ingestion_events TO postgres USING (true) WITH CHECK (true);
+
+CREATE POLICY owner_sees_all ON operations.job_attempts TO postgres USING (true) WITH CHECK (true);
+
+CREATE POLICY owner_sees_all ON operations.jobs TO postgres USING (true) WITH CHECK (true);
+
+CREATE POLICY readers_see_all ON operations.cache_metrics FOR SELECT TO pipeline_reader USING (true);
+
+CREATE POLICY readers_see_all ON operations.deliveries FOR SELECT TO pipeline_reader USING (true);
+
+CREATE POLICY readers_see_all ON operations.ingestion_events FOR SELECT TO pipeline_reader USING (true);
+
+CREATE POLICY readers_see_all ON operations.job_attempts FOR SELECT TO pipeline_reader USING (true);
+
+CREATE POLICY readers_see_all ON operations.jobs FOR SELECT TO pipeline_reader USING (true);
+
+CREATE POLICY workers_see_all ON operations.api_requests TO pipeline_worker USING (true) WITH CHECK (true);
+
+CREATE POLICY workers_see_all ON operations.cache_metrics TO pipeline_worker USING (true) WITH CHECK (true);
+
+CREATE POLICY workers_see_all ON operations.deliveries TO pipeline_worker USING (true) WITH CHECK (true);
+
+CREATE POLICY workers_see_all ON operations.ingestion_events TO pipeline_worker USING (true) WITH CHECK (true);
+
+CREATE POLICY workers_see_all ON operations.job_attempts TO pipeline_worker USING (true) WITH CHECK (true);
+
+CREATE POLICY workers_see_all ON operations.jobs TO pipeline_worker USING (true) WITH CHECK (true);
+
+CREATE POLICY callers_add_theirs ON sales.report_files FOR INSERT TO pipeline_intake WITH CHECK ((owner_id = NULLIF(( SELECT current_setting('app.user_id'::text, true) AS current_setting), ''::text)));
+
+CREATE POLICY callers_see_theirs ON sales.payments FOR SELECT TO pipeline_intake USING ((owner_id = NULLIF(( SELECT current_setting('app.user_id'::text, true) AS current_setting), ''::text)));
+
+CREATE POLICY callers_see_theirs ON sales.report_files FOR SELECT TO pipeline_intake USING ((owner_id = NULLIF(( SELECT current_setting('app.user_id'::text, true) AS current_setting), ''::text)));
+
+CREATE POLICY callers_see_theirs ON sales.sales_events FOR SELECT TO pipeline_intake USING ((owner_id = NULLIF(( SELECT current_setting('app.user_id'::text, true) AS current_setting), ''::text)));
+
+CREATE POLICY owner_sees_all ON sales.payments TO postgres USING (true) WITH CHECK (true);
+
+CREATE POLICY owner_sees_all ON sales.report_files TO postgres USING (true) WITH CHECK (true);
+
+CREATE POLICY owner_sees_all ON sales.sales_events TO postgres USING (true) WITH CHECK (true);
+
+ALTER TABLE sales.payments ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY readers_see_all ON sales.payments FOR SELECT TO pipeline_reader USING (true);
+
+CREATE POLICY readers_see_all ON sales.report_files FOR SELECT TO pipeline_reader USING (true);
+
+CREATE POLICY readers_see_all ON sales.sales_events FOR SELECT TO pipeline_reader USING (true);
+
+ALTER TABLE sales.report_files ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE sales.sales_events ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY workers_see_all ON sales.payments TO pipeline_worker USING (true) WITH CHECK (true);
+
+CREATE POLICY workers_see_all ON sales.report_files TO pipeline_worker USING (true) WITH CHECK (true);
+
+CREATE POLICY workers_see_all ON sales.sales_events TO pipeline_worker USING (true) WITH CHECK (true);
+
 GRANT USAGE ON SCHEMA events TO pipeline_worker;
 GRANT USAGE ON SCHEMA events TO pipeline_reader;
 GRANT USAGE ON SCHEMA events TO pipeline_intake;
 
 GRANT USAGE ON SCHEMA market TO pipeline_worker;
 GRANT USAGE ON SCHEMA market TO pipeline_reader;
+GRANT USAGE ON SCHEMA market TO pipeline_intake;
 
 GRANT USAGE ON SCHEMA operations TO pipeline_worker;
 GRANT USAGE ON SCHEMA operations TO pipeline_reader;
 GRANT USAGE ON SCHEMA operations TO pipeline_intake;
+
+GRANT USAGE ON SCHEMA property TO pipeline_worker;
+GRANT USAGE ON SCHEMA property TO pipeline_reader;
+GRANT USAGE ON SCHEMA property TO pipeline_intake;
+
+GRANT USAGE ON SCHEMA sales TO pipeline_worker;
+GRANT USAGE ON SCHEMA sales TO pipeline_reader;
+GRANT USAGE ON SCHEMA sales TO pipeline_intake;
 
 REVOKE ALL ON FUNCTION events.aggregate_events_hourly(target_hour timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION events.aggregate_events_hourly(target_hour timestamp with time zone) TO pipeline_worker;
@@ -1712,6 +3726,109 @@ GRANT ALL ON FUNCTION events.retry_failed_events(received_from timestamp with ti
 
 REVOKE ALL ON FUNCTION events.update_realtime_metric(metric_name text, metric_value double precision, dimensions jsonb, ttl interval, is_increment boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION events.update_realtime_metric(metric_name text, metric_value double precision, dimensions jsonb, ttl interval, is_increment boolean) TO pipeline_worker;
+
+REVOKE ALL ON FUNCTION operations.accept_delivery(new_source text, new_key text, new_type text, new_market text, new_payload jsonb, new_reason text, new_scheme text, signer text, new_signed_at timestamp with time zone, new_origin text, new_request_id text, OUT delivery_id uuid, OUT is_duplicate boolean, OUT is_same boolean, OUT status text) FROM PUBLIC;
+GRANT ALL ON FUNCTION operations.accept_delivery(new_source text, new_key text, new_type text, new_market text, new_payload jsonb, new_reason text, new_scheme text, signer text, new_signed_at timestamp with time zone, new_origin text, new_request_id text, OUT delivery_id uuid, OUT is_duplicate boolean, OUT is_same boolean, OUT status text) TO pipeline_worker;
+GRANT ALL ON FUNCTION operations.accept_delivery(new_source text, new_key text, new_type text, new_market text, new_payload jsonb, new_reason text, new_scheme text, signer text, new_signed_at timestamp with time zone, new_origin text, new_request_id text, OUT delivery_id uuid, OUT is_duplicate boolean, OUT is_same boolean, OUT status text) TO pipeline_intake;
+
+REVOKE ALL ON FUNCTION operations.add_metrics(series jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION operations.add_metrics(series jsonb) TO pipeline_worker;
+GRANT ALL ON FUNCTION operations.add_metrics(series jsonb) TO pipeline_intake;
+
+REVOKE ALL ON FUNCTION operations.api_latency_ms(since timestamp with time zone, OUT p50 double precision, OUT p95 double precision, OUT request_count bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION operations.api_latency_ms(since timestamp with time zone, OUT p50 double precision, OUT p95 double precision, OUT request_count bigint) TO pipeline_worker;
+GRANT ALL ON FUNCTION operations.api_latency_ms(since timestamp with time zone, OUT p50 double precision, OUT p95 double precision, OUT request_count bigint) TO pipeline_intake;
+
+REVOKE ALL ON FUNCTION operations.cache_hit_ratio(service text, since timestamp with time zone, at_least bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION operations.cache_hit_ratio(service text, since timestamp with time zone, at_least bigint) TO pipeline_worker;
+GRANT ALL ON FUNCTION operations.cache_hit_ratio(service text, since timestamp with time zone, at_least bigint) TO pipeline_intake;
+GRANT ALL ON FUNCTION operations.cache_hit_ratio(service text, since timestamp with time zone, at_least bigint) TO pipeline_reader;
+
+REVOKE ALL ON FUNCTION operations.cancel_job(wanted uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION operations.cancel_job(wanted uuid) TO pipeline_worker;
+GRANT ALL ON FUNCTION operations.cancel_job(wanted uuid) TO pipeline_intake;
+
+GRANT SELECT ON TABLE operations.jobs TO pipeline_reader;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE operations.jobs TO pipeline_worker;
+GRANT SELECT,INSERT ON TABLE operations.jobs TO pipeline_intake;
+
+REVOKE ALL ON FUNCTION operations.claim_jobs(claimer text, types text[], limits integer[], most integer, lease interval, run_id text) FROM PUBLIC;
+GRANT ALL ON FUNCTION operations.claim_jobs(claimer text, types text[], limits integer[], most integer, lease interval, run_id text) TO pipeline_worker;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE operations.alerts TO pipeline_worker;
+
+REVOKE ALL ON FUNCTION operations.claim_notices(amount integer, lease interval, quiet_time interval, at timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION operations.claim_notices(amount integer, lease interval, quiet_time interval, at timestamp with time zone) TO pipeline_worker;
+
+REVOKE ALL ON FUNCTION operations.clear_alert(cleared_key text, at timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION operations.clear_alert(cleared_key text, at timestamp with time zone) TO pipeline_worker;
+
+REVOKE ALL ON FUNCTION operations.due_job_count(types text[], limits integer[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION operations.due_job_count(types text[], limits integer[]) TO pipeline_worker;
+
+REVOKE ALL ON FUNCTION operations.enqueue_job(job_type text, input_data jsonb, owner_id text, market_slug text, unique_key text, priority integer, run_at timestamp with time zone, max_attempts integer, request_id text) FROM PUBLIC;
+GRANT ALL ON FUNCTION operations.enqueue_job(job_type text, input_data jsonb, owner_id text, market_slug text, unique_key text, priority integer, run_at timestamp with time zone, max_attempts integer, request_id text) TO pipeline_worker;
+GRANT ALL ON FUNCTION operations.enqueue_job(job_type text, input_data jsonb, owner_id text, market_slug text, unique_key text, priority integer, run_at timestamp with time zone, max_attempts integer, request_id text) TO pipeline_intake;
+
+REVOKE ALL ON FUNCTION operations.health_figures() FROM PUBLIC;
+GRANT ALL ON FUNCTION operations.health_figures() TO pipeline_worker;
+GRANT ALL ON FUNCTION operations.health_figures() TO pipeline_intake;
+
+REVOKE ALL ON FUNCTION operations.heartbeat_jobs(claimer text, lease interval) FROM PUBLIC;
+GRANT ALL ON FUNCTION operations.heartbeat_jobs(claimer text, lease interval) TO pipeline_worker;
+
+REVOKE ALL ON FUNCTION operations.job_backoff(attempt integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION operations.job_backoff(attempt integer) TO pipeline_worker;
+
+REVOKE ALL ON FUNCTION operations.job_failure_ratio(since timestamp with time zone, at_least bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION operations.job_failure_ratio(since timestamp with time zone, at_least bigint) TO pipeline_worker;
+GRANT ALL ON FUNCTION operations.job_failure_ratio(since timestamp with time zone, at_least bigint) TO pipeline_intake;
+GRANT ALL ON FUNCTION operations.job_failure_ratio(since timestamp with time zone, at_least bigint) TO pipeline_reader;
+
+REVOKE ALL ON FUNCTION operations.prediction_latency_ms(since timestamp with time zone, OUT p50 double precision, OUT p95 double precision, OUT prediction_count bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION operations.prediction_latency_ms(since timestamp with time zone, OUT p50 double precision, OUT p95 double precision, OUT prediction_count bigint) TO pipeline_worker;
+GRANT ALL ON FUNCTION operations.prediction_latency_ms(since timestamp with time zone, OUT p50 double precision, OUT p95 double precision, OUT prediction_count bigint) TO pipeline_intake;
+GRANT ALL ON FUNCTION operations.prediction_latency_ms(since timestamp with time zone, OUT p50 double precision, OUT p95 double precision, OUT prediction_count bigint) TO pipeline_reader;
+
+REVOKE ALL ON FUNCTION operations.queue_depths() FROM PUBLIC;
+GRANT ALL ON FUNCTION operations.queue_depths() TO pipeline_worker;
+GRANT ALL ON FUNCTION operations.queue_depths() TO pipeline_intake;
+
+REVOKE ALL ON FUNCTION operations.raise_alert(raised_key text, raised_severity text, raised_message text, raised_context jsonb, lasting boolean, at timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION operations.raise_alert(raised_key text, raised_severity text, raised_message text, raised_context jsonb, lasting boolean, at timestamp with time zone) TO pipeline_worker;
+
+REVOKE ALL ON FUNCTION operations.remove_old_metrics() FROM PUBLIC;
+GRANT ALL ON FUNCTION operations.remove_old_metrics() TO pipeline_worker;
+
+REVOKE ALL ON FUNCTION operations.rescue_jobs(ended_runs text[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION operations.rescue_jobs(ended_runs text[]) TO pipeline_worker;
+
+REVOKE ALL ON FUNCTION operations.retry_count(service text, since timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION operations.retry_count(service text, since timestamp with time zone) TO pipeline_worker;
+GRANT ALL ON FUNCTION operations.retry_count(service text, since timestamp with time zone) TO pipeline_intake;
+GRANT ALL ON FUNCTION operations.retry_count(service text, since timestamp with time zone) TO pipeline_reader;
+
+REVOKE ALL ON FUNCTION operations.retry_job(wanted uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION operations.retry_job(wanted uuid) TO pipeline_worker;
+GRANT ALL ON FUNCTION operations.retry_job(wanted uuid) TO pipeline_intake;
+
+REVOKE ALL ON FUNCTION operations.settle_job(ended bigint, ending text, output jsonb, kind text, message text, wait interval, time_ms double precision) FROM PUBLIC;
+GRANT ALL ON FUNCTION operations.settle_job(ended bigint, ending text, output jsonb, kind text, message text, wait interval, time_ms double precision) TO pipeline_worker;
+
+REVOKE ALL ON FUNCTION operations.settle_notice(settled_id uuid, lease timestamp with time zone, took_it text[], problem text, retry_at timestamp with time zone, remind_at timestamp with time zone, said_count integer, said_severity text, at timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION operations.settle_notice(settled_id uuid, lease timestamp with time zone, took_it text[], problem text, retry_at timestamp with time zone, remind_at timestamp with time zone, said_count integer, said_severity text, at timestamp with time zone) TO pipeline_worker;
+
+REVOKE ALL ON FUNCTION sales.apply_rates() FROM PUBLIC;
+GRANT ALL ON FUNCTION sales.apply_rates() TO pipeline_worker;
+
+REVOKE ALL ON FUNCTION sales.mark_months(owner text, sold_on text, months date[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION sales.mark_months(owner text, sold_on text, months date[]) TO pipeline_worker;
+
+REVOKE ALL ON FUNCTION sales.supersede(owner text, months date[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION sales.supersede(owner text, months date[]) TO pipeline_worker;
+
+REVOKE ALL ON FUNCTION sales.usd_rate(currency text, day date) FROM PUBLIC;
+GRANT ALL ON FUNCTION sales.usd_rate(currency text, day date) TO pipeline_worker;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE events.address_keys TO pipeline_worker;
 GRANT SELECT ON TABLE events.address_keys TO pipeline_intake;
@@ -1794,12 +3911,14 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE market.comparisons TO pipeline_worker
 
 GRANT SELECT ON TABLE market.markets TO pipeline_reader;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE market.markets TO pipeline_worker;
+GRANT SELECT ON TABLE market.markets TO pipeline_intake;
 
 GRANT SELECT ON TABLE market.roi_statistics TO pipeline_reader;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE market.roi_statistics TO pipeline_worker;
 
 GRANT SELECT ON TABLE market.snapshots TO pipeline_reader;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE market.snapshots TO pipeline_worker;
+GRANT SELECT ON TABLE market.snapshots TO pipeline_intake;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE operations.api_requests TO pipeline_worker;
 GRANT SELECT,INSERT ON TABLE operations.api_requests TO pipeline_intake;
@@ -1812,8 +3931,74 @@ GRANT INSERT ON TABLE operations.audit_log TO pipeline_intake;
 
 GRANT SELECT,USAGE ON SEQUENCE operations.audit_log_audit_id_seq TO pipeline_worker;
 
+GRANT SELECT ON TABLE operations.cache_metrics TO pipeline_reader;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE operations.cache_metrics TO pipeline_worker;
+GRANT SELECT,INSERT ON TABLE operations.cache_metrics TO pipeline_intake;
+
+GRANT SELECT,USAGE ON SEQUENCE operations.cache_metrics_cache_metric_id_seq TO pipeline_worker;
+
 GRANT SELECT ON TABLE operations.circuit_breakers TO pipeline_reader;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE operations.circuit_breakers TO pipeline_worker;
+GRANT SELECT ON TABLE operations.circuit_breakers TO pipeline_intake;
+
+GRANT SELECT ON TABLE operations.cron_logs TO pipeline_reader;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE operations.cron_logs TO pipeline_worker;
+GRANT SELECT,INSERT,UPDATE ON TABLE operations.cron_logs TO pipeline_intake;
+
+GRANT SELECT,USAGE ON SEQUENCE operations.cron_logs_cron_log_id_seq TO pipeline_worker;
+
+GRANT SELECT ON TABLE operations.deliveries TO pipeline_reader;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE operations.deliveries TO pipeline_worker;
+GRANT SELECT ON TABLE operations.deliveries TO pipeline_intake;
+
+GRANT UPDATE(event_type) ON TABLE operations.deliveries TO pipeline_intake;
+
+GRANT UPDATE(market_slug) ON TABLE operations.deliveries TO pipeline_intake;
+
+GRANT UPDATE(status) ON TABLE operations.deliveries TO pipeline_intake;
+
+GRANT UPDATE(reason) ON TABLE operations.deliveries TO pipeline_intake;
+
+GRANT UPDATE(settled_at) ON TABLE operations.deliveries TO pipeline_intake;
+
+GRANT UPDATE(attempt_count) ON TABLE operations.deliveries TO pipeline_intake;
+
+GRANT UPDATE(next_attempt_at) ON TABLE operations.deliveries TO pipeline_intake;
+
+GRANT UPDATE(replay_count) ON TABLE operations.deliveries TO pipeline_intake;
+
+GRANT UPDATE(replayed_by) ON TABLE operations.deliveries TO pipeline_intake;
+
+GRANT SELECT ON TABLE operations.delivery_sources TO pipeline_reader;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE operations.delivery_sources TO pipeline_worker;
+
+GRANT SELECT ON TABLE operations.freshness_states TO pipeline_reader;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE operations.freshness_states TO pipeline_worker;
+GRANT SELECT ON TABLE operations.freshness_states TO pipeline_intake;
+
+GRANT SELECT ON TABLE operations.health_states TO pipeline_reader;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE operations.health_states TO pipeline_worker;
+GRANT SELECT ON TABLE operations.health_states TO pipeline_intake;
+
+GRANT SELECT ON TABLE operations.ingestion_events TO pipeline_reader;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE operations.ingestion_events TO pipeline_worker;
+GRANT SELECT,INSERT ON TABLE operations.ingestion_events TO pipeline_intake;
+
+GRANT SELECT,USAGE ON SEQUENCE operations.ingestion_events_ingestion_event_id_seq TO pipeline_worker;
+
+GRANT SELECT ON TABLE operations.job_attempts TO pipeline_reader;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE operations.job_attempts TO pipeline_worker;
+GRANT SELECT ON TABLE operations.job_attempts TO pipeline_intake;
+
+GRANT SELECT,USAGE ON SEQUENCE operations.job_attempts_attempt_id_seq TO pipeline_worker;
+
+GRANT SELECT ON TABLE operations.metric_minutes TO pipeline_reader;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE operations.metric_minutes TO pipeline_worker;
+GRANT SELECT ON TABLE operations.metric_minutes TO pipeline_intake;
+
+GRANT SELECT ON TABLE operations.metrics TO pipeline_reader;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE operations.metrics TO pipeline_worker;
+GRANT SELECT ON TABLE operations.metrics TO pipeline_intake;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE operations.rejects TO pipeline_worker;
 GRANT SELECT,INSERT,UPDATE ON TABLE operations.rejects TO pipeline_intake;
@@ -1824,6 +4009,77 @@ GRANT SELECT,USAGE ON SEQUENCE operations.rejects_reject_id_seq TO pipeline_inta
 GRANT SELECT ON TABLE operations.schema_migrations TO pipeline_worker;
 GRANT SELECT ON TABLE operations.schema_migrations TO pipeline_reader;
 GRANT SELECT ON TABLE operations.schema_migrations TO pipeline_intake;
+
+GRANT SELECT ON TABLE property.comps TO pipeline_reader;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE property.comps TO pipeline_worker;
+GRANT SELECT ON TABLE property.comps TO pipeline_intake;
+
+GRANT SELECT ON TABLE property.comps_revisions TO pipeline_reader;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE property.comps_revisions TO pipeline_worker;
+GRANT SELECT ON TABLE property.comps_revisions TO pipeline_intake;
+
+GRANT SELECT ON TABLE property.fundamentals TO pipeline_reader;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE property.fundamentals TO pipeline_worker;
+GRANT SELECT ON TABLE property.fundamentals TO pipeline_intake;
+
+GRANT SELECT ON TABLE property.fundamentals_revisions TO pipeline_reader;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE property.fundamentals_revisions TO pipeline_worker;
+GRANT SELECT ON TABLE property.fundamentals_revisions TO pipeline_intake;
+
+GRANT SELECT ON TABLE property.fundamentals_staleness TO pipeline_reader;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE property.fundamentals_staleness TO pipeline_worker;
+GRANT SELECT ON TABLE property.fundamentals_staleness TO pipeline_intake;
+
+GRANT SELECT ON TABLE property.macro_observations TO pipeline_reader;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE property.macro_observations TO pipeline_worker;
+GRANT SELECT ON TABLE property.macro_observations TO pipeline_intake;
+
+GRANT SELECT ON TABLE property.macro_latest TO pipeline_reader;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE property.macro_latest TO pipeline_worker;
+GRANT SELECT ON TABLE property.macro_latest TO pipeline_intake;
+
+GRANT SELECT ON TABLE property.prediction_accuracy TO pipeline_reader;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE property.prediction_accuracy TO pipeline_worker;
+GRANT SELECT ON TABLE property.prediction_accuracy TO pipeline_intake;
+
+GRANT SELECT ON TABLE property.predictions TO pipeline_reader;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE property.predictions TO pipeline_worker;
+GRANT SELECT ON TABLE property.predictions TO pipeline_intake;
+
+GRANT SELECT ON TABLE sales.coverage TO pipeline_reader;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE sales.coverage TO pipeline_worker;
+
+GRANT SELECT ON TABLE sales.exchange_rates TO pipeline_reader;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE sales.exchange_rates TO pipeline_worker;
+
+GRANT SELECT ON TABLE sales.ingestion_attempts TO pipeline_reader;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE sales.ingestion_attempts TO pipeline_worker;
+GRANT SELECT ON TABLE sales.ingestion_attempts TO pipeline_intake;
+
+GRANT SELECT ON TABLE sales.ingestion_jobs TO pipeline_reader;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE sales.ingestion_jobs TO pipeline_worker;
+GRANT SELECT ON TABLE sales.ingestion_jobs TO pipeline_intake;
+
+GRANT SELECT ON TABLE sales.ledger_months TO pipeline_reader;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE sales.ledger_months TO pipeline_worker;
+
+GRANT SELECT ON TABLE sales.payments TO pipeline_reader;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE sales.payments TO pipeline_worker;
+GRANT SELECT ON TABLE sales.payments TO pipeline_intake;
+
+GRANT SELECT ON TABLE sales.report_files TO pipeline_reader;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE sales.report_files TO pipeline_worker;
+GRANT SELECT,INSERT ON TABLE sales.report_files TO pipeline_intake;
+
+GRANT SELECT ON TABLE sales.sales_daily TO pipeline_reader;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE sales.sales_daily TO pipeline_worker;
+
+GRANT SELECT ON TABLE sales.sales_events TO pipeline_reader;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE sales.sales_events TO pipeline_worker;
+GRANT SELECT ON TABLE sales.sales_events TO pipeline_intake;
+
+GRANT SELECT ON TABLE sales.sales_monthly TO pipeline_reader;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE sales.sales_monthly TO pipeline_worker;
 
 ALTER DEFAULT PRIVILEGES FOR ROLE postgres IN SCHEMA events GRANT SELECT,USAGE ON SEQUENCES TO pipeline_worker;
 
@@ -1836,3 +4092,14 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres IN SCHEMA operations GRANT SELECT,USA
 
 ALTER DEFAULT PRIVILEGES FOR ROLE postgres IN SCHEMA operations GRANT SELECT ON TABLES TO pipeline_reader;
 ALTER DEFAULT PRIVILEGES FOR ROLE postgres IN SCHEMA operations GRANT SELECT,INSERT,DELETE,UPDATE ON TABLES TO pipeline_worker;
+
+ALTER DEFAULT PRIVILEGES FOR ROLE postgres IN SCHEMA property GRANT SELECT,USAGE ON SEQUENCES TO pipeline_worker;
+
+ALTER DEFAULT PRIVILEGES FOR ROLE postgres IN SCHEMA property GRANT SELECT ON TABLES TO pipeline_reader;
+ALTER DEFAULT PRIVILEGES FOR ROLE postgres IN SCHEMA property GRANT SELECT,INSERT,DELETE,UPDATE ON TABLES TO pipeline_worker;
+ALTER DEFAULT PRIVILEGES FOR ROLE postgres IN SCHEMA property GRANT SELECT ON TABLES TO pipeline_intake;
+
+ALTER DEFAULT PRIVILEGES FOR ROLE postgres IN SCHEMA sales GRANT SELECT,USAGE ON SEQUENCES TO pipeline_worker;
+
+ALTER DEFAULT PRIVILEGES FOR ROLE postgres IN SCHEMA sales GRANT SELECT ON TABLES TO pipeline_reader;
+ALTER DEFAULT PRIVILEGES FOR ROLE postgres IN SCHEMA sales GRANT SELECT,INSERT,DELETE,UPDATE ON TABLES TO pipeline_worker;

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal
 
-ColumnType = Literal["text", "float", "integer", "boolean", "date", "timestamp", "json"]
+ColumnType = Literal["text", "float", "decimal", "integer", "boolean", "date", "timestamp", "json"]
 Store = Literal["postgres", "lake"]
 Partitioning = Literal["none", "daily", "weekly"]
 
@@ -25,17 +25,25 @@ class Column:
 
 @dataclass(frozen=True)
 class Freshness:
-    """How long after its last materialization an asset is still fine, and when it is broken."""
+    """How long after its last materialization an asset is still fine, and when it is broken.
+
+    `data_warn_after` and `data_fail_after` say the same of the newest data in it, by the table's `as_of_column`: a
+    backfill of an old day is a materialization and no newer data. None: the data may be of any age.
+    """
 
     warn_after: timedelta
     fail_after: timedelta
+    data_warn_after: timedelta | None = None
+    data_fail_after: timedelta | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
     """A stored table. Asset key `domain/name` = PostgreSQL `domain.name` = lake path `domain/name`.
 
-    `partition_column` is the date or timestamp column by which the table is partitioned and replaced.
+    `partition_column` is the date or timestamp column by which the table is partitioned and replaced. `as_of_column` is
+    the date or timestamp column that says of when a row is (of a lake table, its partition column): its greatest value
+    is the age of the data.
     """
 
     domain: str
@@ -45,19 +53,22 @@ class Table:
     key: tuple[str, ...]
     partitioning: Partitioning = "none"
     partition_column: str | None = None
+    as_of_column: str | None = None
     freshness: Freshness | None = None
     owner: str = "team:data"
     tags: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         names = self.column_names
-        unknown = {*self.key, *([self.partition_column] if self.partition_column else [])} - set(names)
+        unknown = {*self.key, *filter(None, [self.partition_column, self.as_of_column])} - set(names)
         if unknown or len(set(names)) != len(names):
             raise ValueError(f"table {self.qualified_name}: unknown or repeated columns {sorted(unknown) or names}")
         if not self.key or (self.partitioning == "none") != (self.partition_column is None):
             raise ValueError(
                 f"table {self.qualified_name}: expected a key, and a partition column if it is partitioned"
             )
+        if self.store == "lake" and self.as_of_column not in (None, self.partition_column):
+            raise ValueError(f"table {self.qualified_name}: the age of a lake table's data is that of its newest day")
 
     @property
     def asset_key(self) -> tuple[str, str]:

@@ -12,7 +12,7 @@ from ingestion_pipeline.intake.tokens import new_token
 from ingestion_pipeline.settings import Settings
 
 FILE = "secrets.env"
-VARIABLES = ("INGEST_APP_TOKEN", "CRON_SECRET", "JWT_SECRET")
+VARIABLES = ("INGEST_APP_TOKEN", "CRON_SECRET", "JWT_SECRET", "WEBHOOK_SECRET")
 
 
 def embedded_secrets(settings: Settings, *, tell: Callable[[str], object]) -> dict[str, str]:

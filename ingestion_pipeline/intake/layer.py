@@ -1,4 +1,4 @@
-"""The one layer around the application: request id, browsers denied, errors as problems, headers, the request log.
+"""The one layer around the application: request id, no browsers, errors as problems, headers, request log, metrics.
 
 Plain ASGI: what it adds to a request is a few microseconds.
 """
@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
+from ingestion_pipeline.core.metrics import metrics
 from ingestion_pipeline.intake.endpoints import Answer
 from ingestion_pipeline.intake.exchange import Exchange, joined_headers, method_of, request_id_of
 from ingestion_pipeline.intake.problems import Problem, problem_of
@@ -29,6 +30,7 @@ SAFE_HEADERS = (
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
 )
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _INTERNAL_ERROR = 500
 
 _log = structlog.get_logger(__name__)
@@ -59,7 +61,9 @@ class IntakeLayer:
             await self._refuse(error, scope["path"], exchange, answering)
         finally:
             exchange.status = exchange.status or _INTERNAL_ERROR
-            self._services.request_log.add(exchange, time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            self._services.request_log.add(exchange, seconds)
+            _measure(exchange, seconds)
 
     def _exchange(self, scope: Scope) -> Exchange:
         headers = joined_headers(scope["headers"])
@@ -77,6 +81,13 @@ class IntakeLayer:
         elif problem is not error:
             _log.warning("request failed for now", path=exchange.path, reason=type(error).__name__)
         await send_answer(problem.answer(request_id=exchange.request_id, instance=path), send)
+
+
+def _measure(exchange: Exchange, seconds: float) -> None:
+    """Paths are templates and methods the known ones: a caller cannot make series."""
+    method = exchange.method if exchange.method in _METHODS else "other"
+    labels = {"method": method, "path": exchange.path, "status": str(exchange.status)}
+    metrics.histogram("http_request_seconds", seconds, labels)
 
 
 def _require_no_browser(exchange: Exchange, path: str) -> None:

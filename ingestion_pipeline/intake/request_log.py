@@ -13,21 +13,23 @@ import structlog
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from ingestion_pipeline.core.clock import utc_now
+from ingestion_pipeline.core.metrics import metrics
 from ingestion_pipeline.intake.exchange import Exchange
-from ingestion_pipeline.storage.postgres import Postgres
 
 WRITE_SECONDS = 1.0
 WRITE_ROWS = 500
 MOST_WAITING = 50_000
 ROWS_PER_BLOCK = 5_000
-RETENTION_DAYS = 30
 CONNECTION_SECONDS = 2.0
 CLOSE_SECONDS = 3.0
-_COPY = (
-    "copy operations.api_requests (occurred_at, request_id, method, path, status, duration_ms, "
-    "request_bytes, response_bytes, caller, cache_hit, market) from stdin"
+_COLUMNS = (
+    "occurred_at, request_id, method, path, status, duration_ms, "
+    "request_bytes, response_bytes, caller, cache_hit, market"
 )
-_PURGE = "delete from operations.api_requests where occurred_at < now() - make_interval(days => :days)"
+# COPY does not go into a table with row-level security; this one is made once a connection
+_STAGE = "create temporary table if not exists incoming_requests (like operations.api_requests) on commit delete rows"
+_COPY = f"copy pg_temp.incoming_requests ({_COLUMNS}) from stdin"
+_INSERT = f"insert into operations.api_requests ({_COLUMNS}) select {_COLUMNS} from pg_temp.incoming_requests"
 _NULL = r"\N"
 _ESCAPES = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r", "\0": "\ufffd"})
 
@@ -51,6 +53,7 @@ class RequestLog:
         """Keeps `exchange`, which took `seconds`; never waits, never raises."""
         if len(self._lines) >= self._most_waiting:
             self.dropped += 1
+            metrics.counter("request_log_dropped_total")
             if self.dropped == 1:
                 _log.warning("request log is full: rows are dropped until PostgreSQL takes them again")
             return
@@ -97,9 +100,11 @@ class RequestLog:
 
     async def _write_block(self, block: bytes) -> None:
         async with self._pool.connection(CONNECTION_SECONDS) as connection, connection.cursor() as cursor:
-            await cursor.execute("set local synchronous_commit = off")
+            await cursor.execute("set local synchronous_commit = off; set local client_min_messages = warning")
+            await cursor.execute(_STAGE)
             async with cursor.copy(_COPY) as copy:
                 await copy.write(block)
+            await cursor.execute(_INSERT)
 
     def _lose(self, error: Exception) -> None:
         if not self._is_away:
@@ -110,11 +115,6 @@ class RequestLog:
         if self.dropped:
             _log.warning("requests are missing from the log", lost=self.dropped)
         self._is_away, self.dropped = False, 0
-
-
-def purge(postgres: Postgres, *, days: int = RETENTION_DAYS) -> int:
-    """Deletes the rows older than `days`; returns how many."""
-    return postgres.execute(_PURGE, {"days": days})
 
 
 def _line(exchange: Exchange, seconds: float) -> str:

@@ -10,10 +10,12 @@ import dagster as dg
 from ingestion_pipeline.core.errors import ConfigurationError
 from ingestion_pipeline.providers.base import MarketDataProvider
 from ingestion_pipeline.providers.catalogue import provider
+from ingestion_pipeline.providers.fred import FredProvider, fred_provider
 from ingestion_pipeline.settings import Settings
 from ingestion_pipeline.storage.breakers import PostgresBreaker
 from ingestion_pipeline.storage.cache import Cache, cache
 from ingestion_pipeline.storage.lake import Lake
+from ingestion_pipeline.storage.metrics import store_metrics
 from ingestion_pipeline.storage.migrate import require_migrated
 from ingestion_pipeline.storage.postgres import Postgres
 
@@ -33,6 +35,7 @@ def postgres_resource(context: dg.InitResourceContext) -> Iterator[Postgres]:
     require_migrated(url.get_secret_value())
     postgres = Postgres(url.get_secret_value())
     yield postgres
+    store_metrics(postgres)
     postgres.close()
 
 
@@ -51,10 +54,16 @@ def provider_resource(context: dg.InitResourceContext) -> MarketDataProvider:
     return provider(context.resources.settings, breaker=PostgresBreaker(context.resources.postgres))
 
 
+@dg.resource(description="FRED, if FRED_API_KEY is set, else nothing", required_resource_keys={"settings", "postgres"})
+def fred_resource(context: dg.InitResourceContext) -> FredProvider | None:
+    return fred_provider(context.resources.settings, breaker=PostgresBreaker(context.resources.postgres))
+
+
 RESOURCES = {
     "settings": settings_resource,
     "postgres": postgres_resource,
     "lake": lake_resource,
     "cache": cache_resource,
     "provider": provider_resource,
+    "fred": fred_resource,
 }

@@ -4,7 +4,8 @@
 """
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import dagster as dg
 import structlog
 
+from ingestion_pipeline.core.metrics import metrics
 from ingestion_pipeline.core.tables import Column, Table
 from ingestion_pipeline.orchestration.failures import RETRY_POLICY, explained_failures
 from ingestion_pipeline.orchestration.partitions import PARTITIONS
@@ -19,6 +21,13 @@ from ingestion_pipeline.orchestration.partitions import PARTITIONS
 Body = Callable[..., dg.MaterializeResult]
 
 _TYPES = {"float": "double", "integer": "bigint", "timestamp": "timestamptz"}
+_TRIGGERS = {
+    "ingestion/job": "job",
+    "dagster/backfill": "backfill",
+    "dagster/schedule_name": "schedule",
+    "dagster/sensor_name": "sensor",
+}
+_declared: dict[dg.AssetKey, Table] = {}
 _STORE_KINDS = {"postgres": {"python", "postgres"}, "lake": {"python", "deltalake"}}
 
 
@@ -45,9 +54,11 @@ def table_asset(
         if body.__name__ != table.name:
             raise ValueError(f"asset function {body.__name__} must be named {table.name}")
 
+        _declared[dg.AssetKey(list(table.asset_key))] = table
+
         @functools.wraps(body)
         def guarded(context: dg.AssetExecutionContext, **resources: Any) -> dg.MaterializeResult:
-            with log_context(context, table), explained_failures():
+            with log_context(context, table), counted(context, table, resources), explained_failures():
                 return body(context, **resources)
 
         return dg.asset(
@@ -69,6 +80,11 @@ def table_asset(
         )(guarded)
 
     return decorate
+
+
+def declared_table(key: dg.AssetKey) -> Table | None:
+    """The declaration of an asset that `table_asset` has made; None of others."""
+    return _declared.get(key)
 
 
 def lookback(table: Table, *, days: int = 0) -> dg.AssetDep:
@@ -106,6 +122,28 @@ def log_context(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContex
     partition = first if first == last else f"{first}...{last}"
     with structlog.contextvars.bound_contextvars(run_id=context.run.run_id, asset=table.path, partition=partition):
         yield
+
+
+@contextmanager
+def counted(context: dg.AssetExecutionContext, table: Table, resources: Mapping[str, Any]) -> Iterator[None]:
+    """Measures the block as one materialization; where it asks a provider, as one ingestion too (seed S1's names)."""
+    started = time.perf_counter()
+    outcome = "failure"
+    try:
+        yield
+        outcome = "success"
+    finally:
+        seconds = time.perf_counter() - started
+        metrics.histogram("asset_materialization_seconds", seconds, {"asset": table.path, "outcome": outcome})
+        if "provider" in resources:
+            labels = {"trigger": trigger(context.run.tags), "provider": resources["provider"].name}
+            metrics.counter(f"ingestion_{outcome}_total", labels=labels)
+            metrics.histogram("ingestion_duration_seconds", seconds, {**labels, "asset": table.path})
+
+
+def trigger(tags: Mapping[str, str]) -> str:
+    """What started a run: `job`, `backfill`, `schedule`, `sensor`, or `manual`."""
+    return next((name for tag, name in _TRIGGERS.items() if tag in tags), "manual")
 
 
 def _dep(dep: Table | dg.AssetDep) -> dg.AssetDep:

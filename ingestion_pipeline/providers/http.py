@@ -30,6 +30,7 @@ from ingestion_pipeline.core.errors import (
     ProviderUnavailableError,
     RateLimitedError,
 )
+from ingestion_pipeline.core.metrics import metrics
 from ingestion_pipeline.providers.http_body import BodyReader, OversizedBodyError, UnreadableBodyError
 from ingestion_pipeline.providers.rate import RateGate
 
@@ -143,6 +144,8 @@ class HttpSource:
             self._backoff, attempts=_ATTEMPTS, timeout=None, wait_initial=0.5, wait_max=8.0, wait_jitter=1.0
         )
         for attempt in retries:
+            if attempt.num > 1:
+                metrics.counter("api_retry_total", labels={"service": self._provider})
             with attempt:
                 answer = self._attempt(path, params or {}, cost)
         try:

@@ -1,7 +1,8 @@
-"""A cache that is never needed: Redis or Valkey where there is one, memory where there is none or it is away.
+"""A cache that is never needed: values read through it, counted, and served stale while their source is away.
 
-Belongs here: the caches, how one is chosen, read-through. Does not belong here: which values are cached, for how long
-and what makes them stale (their domain), and anything of which the cache would hold the only copy.
+Belongs here: what a cache promises, the one in memory, how one is chosen, read-through. Does not belong here: Redis
+(redis_cache.py), which values are cached, for how long and what makes them stale (their domain), and anything of which
+the cache would hold the only copy.
 
 Keys are colon-separated words such as `market:BTC-USD:latest`; a pattern is a key in which `*` stands for any text.
 Values are what JSON can say and come back as JSON says them: tuples as lists. `None` means "not there".
@@ -12,25 +13,24 @@ import re
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol, Self
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, Protocol
 
-import redis
 import structlog
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
-from ingestion_pipeline.core.errors import StoreUnavailableError
+from ingestion_pipeline.core.clock import utc_now
+from ingestion_pipeline.core.errors import TransientError
+from ingestion_pipeline.core.ids import new_id
+from ingestion_pipeline.core.metrics import metrics
 from ingestion_pipeline.settings import Settings
 
-KEY_PREFIX = "ingestion:"
-# redis-py's own defaults take seconds per command against a dead server; a cache must cost less than it saves.
-REDIS_TIMEOUT_SECONDS = 0.25
-RETRY_AFTER_SECONDS = 5.0
 MAX_ENTRIES = 10_000
-_MAX_MISSED = 1_000
-_BATCH = 500
+LEASE_SECONDS = 30.0  # a load that takes longer is not kept; a source that failed is asked again after it
+WAIT_SECONDS = 10.0  # for the load of another process
+POLL_SECONDS = 0.02
 
 _log = structlog.get_logger(__name__)
 
@@ -51,7 +51,23 @@ class Cache(Protocol):
         ...
 
     def delete(self, pattern: str) -> None:
-        """Removes every key that matches `pattern`."""
+        """Removes every key that matches `pattern`, and ends the leases of such keys."""
+        ...
+
+    def lease(self, key: str, *, ttl_seconds: float) -> str | None:
+        """The right to load `key`, which one holder has at a time; None while somebody else has it."""
+        ...
+
+    def fill(self, key: str, value: Any, *, ttl_seconds: float, lease: str) -> bool:
+        """Keeps `value` and ends the lease; does nothing if the lease has ended, which says that `value` is outdated.
+
+        Raises:
+            TypeError, ValueError: as `set`.
+        """
+        ...
+
+    def release(self, key: str, lease: str) -> None:
+        """Ends the lease without a value."""
         ...
 
     def ping(self) -> None:
@@ -63,28 +79,89 @@ class Cache(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Found:
+    """A value and where it came from: the cache, its source, or the cache although its lifetime is over."""
+
+    value: Any
+    how: Literal["hit", "miss", "stale"]
+
+    @property
+    def is_hit(self) -> bool:
+        return self.how == "hit"
+
+
 def cache(settings: Settings) -> Cache:
     """Redis with memory behind it where `REDIS_URL` is set, else memory alone."""
     if settings.redis_url is None:
         return MemoryCache()
+    from ingestion_pipeline.storage.redis_cache import FallbackCache, RedisCache
+
     return FallbackCache(RedisCache.from_url(settings.redis_url.get_secret_value()), MemoryCache())
 
 
-def cached(store: Cache, key: str, *, ttl_seconds: float, load: Callable[[], Any]) -> Any:
-    """The cached value, or what `load` returns, which is then kept.
+def cached(
+    store: Cache,
+    key: str,
+    *,
+    service: str,
+    ttl_seconds: float,
+    load: Callable[[], Any],
+    stale_seconds: float = 0.0,
+    now: Callable[[], datetime] = utc_now,
+) -> Found:
+    """The cached value, or what `load` returns, which is then kept. It has passed through JSON on either way.
 
-    In one process a key has one loader at a time; other threads wait and take its result. A loader that raises, or
-    returns None, leaves nothing behind and the next thread tries. The value has passed through JSON on either way.
+    A key has one loader at a time, in this process and, where there is Redis, in all of them. Others take the value
+    whose lifetime is over if there is one, else wait for the loader's. A key that is invalidated during a load does not
+    get the value of that load. A loader that returns None leaves nothing behind.
+
+    Args:
+        store: Where the value is kept.
+        key: Its name.
+        service: Counts `cache_hit`, `cache_miss` (a load) and `cache_stale` under this name.
+        ttl_seconds: Its lifetime.
+        load: Asks the source.
+        stale_seconds: How long beyond its lifetime it is served while `load` raises a TransientError or is under way.
+        now: The clock.
+
+    Raises:
+        Exception: what `load` raises, where nothing stale can be served instead.
     """
-    if (value := store.get(key)) is not None:
-        return value
-    with _only_loader(store, key):
-        if (value := store.get(key)) is not None:
-            return value
-        text = _encode(load())
-        if (value := json.loads(text)) is not None:
-            store.set(key, value, ttl_seconds=ttl_seconds)
-        return value
+    reading = _Reading(store, key, load, ttl_seconds, stale_seconds, now)
+    found = reading.result()
+    metrics.counter(f"cache_{found.how}", labels={"service": service})
+    return found
+
+
+def warm(
+    store: Cache,
+    key: str,
+    *,
+    service: str,
+    ttl_seconds: float,
+    load: Callable[[], Any],
+    stale_seconds: float = 0.0,
+    now: Callable[[], datetime] = utc_now,
+) -> bool:
+    """Loads the value whether it is there or not, unless somebody does so already; True if there was one.
+
+    Arguments and errors are those of `cached`; counts `cache_warm`.
+    """
+    lease = store.lease(key, ttl_seconds=LEASE_SECONDS)
+    if lease is None:
+        return False
+    value = _Reading(store, key, load, ttl_seconds, stale_seconds, now).loaded(lease)
+    if value is not None:
+        metrics.counter("cache_warm", labels={"service": service})
+    return value is not None
+
+
+def invalidate(store: Cache, patterns: Iterable[str], *, service: str) -> None:
+    """Forgets every key that matches one of `patterns`; counts `cache_invalidate`, once a pattern."""
+    for pattern in patterns:
+        store.delete(pattern)
+        metrics.counter("cache_invalidate", labels={"service": service})
 
 
 class MemoryCache:
@@ -92,6 +169,7 @@ class MemoryCache:
 
     def __init__(self, *, max_entries: int = MAX_ENTRIES, clock: Callable[[], float] = time.monotonic) -> None:
         self._entries: OrderedDict[str, tuple[float, str]] = OrderedDict()
+        self._leases: dict[str, tuple[float, str]] = {}
         self._max_entries = max_entries
         self._clock = clock
         self._lock = threading.Lock()
@@ -108,18 +186,39 @@ class MemoryCache:
         return json.loads(text)
 
     def set(self, key: str, value: Any, *, ttl_seconds: float) -> None:
-        text, ttl_ms = _encode(value), _milliseconds(ttl_seconds)
+        text, ttl_ms = encode(value), milliseconds(ttl_seconds)
         with self._lock:
-            self._entries[key] = (self._clock() + ttl_ms / 1000, text)
-            self._entries.move_to_end(key)
-            while len(self._entries) > self._max_entries:
-                self._entries.popitem(last=False)
+            self._keep(key, text, ttl_ms)
 
     def delete(self, pattern: str) -> None:
         matches = re.compile(re.escape(pattern).replace(r"\*", ".*"), flags=re.DOTALL).fullmatch
         with self._lock:
-            for key in [key for key in self._entries if matches(key)]:
-                del self._entries[key]
+            for kept in (self._entries, self._leases):
+                for key in [key for key in kept if matches(key)]:
+                    del kept[key]
+
+    def lease(self, key: str, *, ttl_seconds: float) -> str | None:
+        with self._lock:
+            expires_at, _ = self._leases.get(key, (0.0, ""))
+            if expires_at > self._clock():
+                return None
+            token = new_id()
+            self._leases[key] = (self._clock() + ttl_seconds, token)
+            return token
+
+    def fill(self, key: str, value: Any, *, ttl_seconds: float, lease: str) -> bool:
+        text, ttl_ms = encode(value), milliseconds(ttl_seconds)
+        with self._lock:
+            is_held = self._holds(key, lease)
+            if is_held:
+                del self._leases[key]
+                self._keep(key, text, ttl_ms)
+            return is_held
+
+    def release(self, key: str, lease: str) -> None:
+        with self._lock:
+            if self._holds(key, lease):
+                del self._leases[key]
 
     def ping(self) -> None:
         """Memory always answers."""
@@ -127,153 +226,117 @@ class MemoryCache:
     def __len__(self) -> int:
         return len(self._entries)
 
+    def _keep(self, key: str, text: str, ttl_ms: int) -> None:
+        self._entries[key] = (self._clock() + ttl_ms / 1000, text)
+        self._entries.move_to_end(key)
+        while len(self._entries) > self._max_entries:
+            self._entries.popitem(last=False)
 
-class RedisCache:
-    """Redis or Valkey. Every failure of the server or the way to it is a StoreUnavailableError."""
-
-    def __init__(self, client: redis.Redis, *, prefix: str = KEY_PREFIX) -> None:
-        self._client = client
-        self._prefix = prefix
-
-    @classmethod
-    def from_url(cls, url: str) -> Self:
-        client = redis.Redis.from_url(
-            url,
-            socket_timeout=REDIS_TIMEOUT_SECONDS,
-            socket_connect_timeout=REDIS_TIMEOUT_SECONDS,
-            retry=Retry(NoBackoff(), 0),
-        )
-        return cls(client)
-
-    def get(self, key: str) -> Any | None:
-        with _redis_errors():
-            text = self._client.get(self._prefix + key)
-        try:
-            return None if text is None else json.loads(text)
-        except ValueError:  # somebody else wrote here: not a value of ours
-            return None
-
-    def set(self, key: str, value: Any, *, ttl_seconds: float) -> None:
-        text, ttl_ms = _encode(value), _milliseconds(ttl_seconds)
-        with _redis_errors():
-            self._client.set(self._prefix + key, text, px=ttl_ms)
-
-    def delete(self, pattern: str) -> None:
-        # SCAN, never KEYS: KEYS stops every other client while it walks; UNLINK frees memory in the background.
-        with _redis_errors():
-            batch: list[bytes] = []
-            for key in self._client.scan_iter(match=_redis_glob(self._prefix + pattern), count=_BATCH):
-                batch.append(key)
-                if len(batch) == _BATCH:
-                    self._client.unlink(*batch)
-                    batch = []
-            if batch:
-                self._client.unlink(*batch)
-
-    def ping(self) -> None:
-        with _redis_errors():
-            self._client.ping()
-
-    def close(self) -> None:
-        self._client.close()
+    def _holds(self, key: str, lease: str) -> bool:
+        expires_at, token = self._leases.get(key, (0.0, ""))
+        return token == lease and expires_at > self._clock()
 
 
-class FallbackCache:
-    """`primary`, and `fallback` while the primary is away; reading and writing never fail because a store does.
+def encode(value: Any) -> str:
+    """`value` as JSON text.
 
-    An outage is logged once and asked about again every `retry_after_seconds`. What was invalidated or written
-    meanwhile is removed from the primary before it is used again, so that no value from before the outage comes back.
-    That memory is this process's: a process that ends during the outage leaves the rest to the values' lifetimes.
+    Raises:
+        TypeError, ValueError: JSON cannot say it.
     """
+    return json.dumps(value, allow_nan=False, separators=(",", ":"))
 
-    def __init__(
-        self,
-        primary: Cache,
-        fallback: Cache,
-        *,
-        retry_after_seconds: float = RETRY_AFTER_SECONDS,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._primary = primary
-        self._fallback = fallback
-        self._retry_after_seconds = retry_after_seconds
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._retry_at: float | None = None  # None: the primary is there
-        self._is_returning = False
-        self._missed: dict[str, None] = {}
 
-    def get(self, key: str) -> Any | None:
-        return self._do(lambda store: store.get(key))
+def milliseconds(ttl_seconds: float) -> int:
+    """A lifetime as Redis takes it.
 
-    def set(self, key: str, value: Any, *, ttl_seconds: float) -> None:
-        self._do(lambda store: store.set(key, value, ttl_seconds=ttl_seconds), stale=key)
+    Raises:
+        ValueError: it is not positive.
+    """
+    if ttl_seconds <= 0:
+        raise ValueError(f"ttl_seconds={ttl_seconds!r}: expected a positive number")
+    return max(1, round(ttl_seconds * 1000))
 
-    def delete(self, pattern: str) -> None:
-        self._fallback.delete(pattern)
-        self._do(lambda store: store.delete(pattern), stale=pattern)
 
-    def ping(self) -> None:
-        self._primary.ping()
+@dataclass(frozen=True)
+class _Entry:
+    """What is kept under a key that is read through: the value, and until when it is fresh."""
 
-    def _do(self, action: Callable[[Cache], Any], *, stale: str | None = None) -> Any:
-        """Runs `action` on the store of the moment; `stale` is what the primary must forget if it missed it."""
-        if self._is_primary_there(stale):
-            try:
-                return action(self._primary)
-            except StoreUnavailableError as error:
-                self._lose_primary(error, stale)
-        return action(self._fallback)
+    value: Any
+    fresh_until: float
 
-    def _is_primary_there(self, stale: str | None) -> bool:
-        with self._lock:
-            if self._retry_at is None:
-                return True
-            self._remember(stale)
-            if self._is_returning or self._clock() < self._retry_at:
-                return False
-            self._is_returning = True
+
+@dataclass(frozen=True)
+class _Reading:
+    """One read through the cache; the fields are the arguments of `cached`."""
+
+    store: Cache
+    key: str
+    load: Callable[[], Any]
+    ttl_seconds: float
+    stale_seconds: float
+    now: Callable[[], datetime]
+
+    def result(self) -> Found:
+        stale = self._kept()
+        if stale and self._is_fresh(stale):
+            return Found(stale.value, "hit")
+        with _only_loader(self.store, self.key, waits=stale is None) as is_only:
+            if (entry := self._kept()) and self._is_fresh(entry):
+                return Found(entry.value, "hit")
+            stale = entry or stale
+            lease = self.store.lease(self.key, ttl_seconds=LEASE_SECONDS) if is_only else None
+            if lease is None and stale:
+                return Found(stale.value, "stale")
+            if lease is None:
+                entry, lease = self._awaited()
+                if entry:
+                    return Found(entry.value, "hit")
+            return self._loaded_or(stale, lease)
+
+    def loaded(self, lease: str | None, *, keeps_lease: bool = False) -> Any:
+        """What `load` returns, kept as far as the lease allows; `keeps_lease` leaves it held by a load that failed."""
         try:
-            return self._return_to_primary()
-        finally:
-            self._is_returning = False
+            value = json.loads(encode(self.load()))
+        except BaseException as error:
+            if lease and not (keeps_lease and isinstance(error, TransientError)):
+                self.store.release(self.key, lease)
+            raise
+        if value is None:
+            self.store.delete(self.key)  # also what is stale: the source has nothing any more
+        elif lease:
+            kept = {"value": value, "fresh_until": self.now().timestamp() + self.ttl_seconds}
+            self.store.fill(self.key, kept, ttl_seconds=self.ttl_seconds + self.stale_seconds, lease=lease)
+        return value
 
-    def _lose_primary(self, error: StoreUnavailableError, stale: str | None) -> None:
-        with self._lock:
-            is_new = self._retry_at is None
-            self._retry_at = self._clock() + self._retry_after_seconds
-            self._remember(stale)
-        if is_new:
-            _log.warning("cache_unavailable", store=error.store, reason=error.reason, fallback="memory")
-
-    def _return_to_primary(self) -> bool:
-        """Applies what was missed; one thread at a time, while the others stay with the fallback."""
-        stale: list[str] = []
+    def _loaded_or(self, stale: _Entry | None, lease: str | None) -> Found:
+        """After a failure the lease stays held: while stale values are served nobody asks the source before it ends."""
         try:
-            self._primary.ping()
-            while True:
-                with self._lock:
-                    stale, self._missed = list(self._missed), {}
-                    if not stale:
-                        self._retry_at = None
-                        break
-                for pattern in stale:
-                    self._primary.delete(pattern)
-        except StoreUnavailableError:
-            with self._lock:
-                self._retry_at = self._clock() + self._retry_after_seconds
-                for pattern in stale:
-                    self._remember(pattern)
-            return False
-        self._fallback.delete("*")
-        _log.info("cache_available")
-        return True
+            return Found(self.loaded(lease, keeps_lease=stale is not None), "miss")
+        except TransientError as error:
+            if stale is None:
+                raise
+            _log.warning("stale value served", key=self.key, reason=str(error))
+            return Found(stale.value, "stale")
 
-    def _remember(self, stale: str | None) -> None:
-        if stale is not None:
-            self._missed[stale] = None
-        if len(self._missed) > _MAX_MISSED:
-            self._missed = {"*": None}
+    def _awaited(self) -> tuple[_Entry | None, str | None]:
+        """What another process loads, or its lease when that has ended; neither when it takes too long."""
+        deadline = time.monotonic() + WAIT_SECONDS
+        while time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
+            if found := self._kept():
+                return found, None
+            if lease := self.store.lease(self.key, ttl_seconds=LEASE_SECONDS):
+                return None, lease
+        return None, None
+
+    def _kept(self) -> _Entry | None:
+        kept = self.store.get(self.key)
+        if not isinstance(kept, dict) or set(kept) != {"value", "fresh_until"}:
+            return None  # nothing, or not written by us
+        return _Entry(**kept)
+
+    def _is_fresh(self, entry: _Entry) -> bool:
+        return self.now().timestamp() < entry.fresh_until
 
 
 _loaders: dict[tuple[int, str], tuple[threading.Lock, int]] = {}
@@ -281,42 +344,22 @@ _loaders_lock = threading.Lock()
 
 
 @contextmanager
-def _only_loader(store: Cache, key: str) -> Iterator[None]:
-    """Holds the lock of one key; the lock exists only while somebody holds or awaits it."""
+def _only_loader(store: Cache, key: str, *, waits: bool) -> Iterator[bool]:
+    """Holds the lock of one key in this process, and says so; without waiting, False while another thread holds it."""
     name = (id(store), key)
     with _loaders_lock:
         lock, users = _loaders.get(name, (threading.Lock(), 0))
         _loaders[name] = (lock, users + 1)
+    is_held = False
     try:
-        with lock:
-            yield
+        is_held = lock.acquire(blocking=waits)
+        yield is_held
     finally:
+        if is_held:
+            lock.release()
         with _loaders_lock:
             users = _loaders[name][1] - 1
             if users:
                 _loaders[name] = (lock, users)
             else:
                 del _loaders[name]
-
-
-@contextmanager
-def _redis_errors() -> Iterator[None]:
-    try:
-        yield
-    except (redis.RedisError, OSError) as error:
-        raise StoreUnavailableError("Redis", str(error) or type(error).__name__) from error
-
-
-def _encode(value: Any) -> str:
-    return json.dumps(value, allow_nan=False, separators=(",", ":"))
-
-
-def _milliseconds(ttl_seconds: float) -> int:
-    if ttl_seconds <= 0:
-        raise ValueError(f"ttl_seconds={ttl_seconds!r}: expected a positive number")
-    return max(1, round(ttl_seconds * 1000))
-
-
-def _redis_glob(pattern: str) -> str:
-    """`pattern` for Redis, whose other special characters are ordinary ones in our keys."""
-    return re.sub(r"([?\[\]^\\])", r"\\\1", pattern)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 ARROW_TYPES: dict[ColumnType, pa.DataType] = {
     "text": pa.string(),
     "float": pa.float64(),
+    "decimal": pa.decimal128(24, 8),
     "integer": pa.int64(),
     "boolean": pa.bool_(),
     "date": pa.date32(),
@@ -185,6 +186,10 @@ class Lake:
             if window.first_day <= day <= window.last_day:
                 counts[day] = counts.get(day, 0) + rows
         return dict(sorted(counts.items()))
+
+    def newest_day(self, table: Table) -> date | None:
+        """The last day of which `table` has rows, from the Delta log alone; None where it has none."""
+        return max((day for day, rows in self._file_rows(table) if rows != 0), default=None)
 
     def file_counts(self, table: Table) -> dict[date, int]:
         """Files per day of `table`."""

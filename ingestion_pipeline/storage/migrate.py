@@ -99,7 +99,10 @@ def migrate(url: str, *, folder: Path = SQL) -> list[str]:
             "name text primary key, digest text not null, applied_at timestamptz not null default now())"
         )
         applied = _applied(connection)
-        return [file.name for file in files if _apply(connection, file, applied.get(file.name))]
+        names = [file.name for file in files if _apply(connection, file, applied.get(file.name))]
+    if names:
+        log.info("schema brought up to date", migrations=sum("/" not in name for name in names), files=len(names))
+    return names
 
 
 def pending(url: str, *, folder: Path = SQL) -> list[str]:
@@ -157,7 +160,7 @@ def _apply(connection: psycopg.Connection[tuple[object, ...]], file: SqlFile, ap
         raise  # the server went away: the same migration may succeed later
     except psycopg.Error as error:
         raise MigrationError(file.name, first_line(error)) from error
-    log.info("migration applied", migration=file.name)
+    log.debug("migration applied", migration=file.name)
     return True
 
 

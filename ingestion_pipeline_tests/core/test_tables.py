@@ -32,8 +32,19 @@ def test_column_names_keep_their_order() -> None:
         {"partitioning": "daily"},
         {"partition_column": "day"},
         {"columns": (Column("symbol", "text", "Symbol"), Column("symbol", "text", "Again"))},
+        {"store": "postgres", "as_of_column": "nope"},
+        {"partitioning": "daily", "partition_column": "day", "as_of_column": "symbol"},
     ],
-    ids=["unknown key", "no key", "unknown partition", "no partition column", "no partitioning", "repeated column"],
+    ids=[
+        "unknown key",
+        "no key",
+        "unknown partition",
+        "no partition column",
+        "no partitioning",
+        "repeated column",
+        "unknown time",
+        "time that the lake does not know",
+    ],
 )
 def test_a_declaration_that_contradicts_itself_is_refused_by_name(mistake: dict[str, Any]) -> None:
     """When the module is imported, not when the first row is written."""

@@ -45,6 +45,16 @@ def test_the_token_of_the_environment_may_do_everything_an_application_may(intak
     refused(intake.post("/sample/cron"), 401)
 
 
+def test_where_only_applications_may_call_a_bearer_token_is_theirs(intake: Intake) -> None:
+    """Prometheus sends nothing else; where persons or the scheduler may call, a bearer token is theirs."""
+    bearer = {"authorization": f"Bearer {APP_TOKEN}"}
+    body = {"content-type": "application/json"}
+    assert 202 == intake.client.post("/sample/echo", content=b'{"name": "a"}', headers={**body, **bearer}).status_code
+    refused(intake.client.post("/sample/echo", content=b"{}", headers={**body, "authorization": "Bearer guess"}), 401)
+    refused(intake.client.post("/sample/cron", headers=bearer), 401)
+    refused(intake.get("/sample/closed", headers=bearer), 401)
+
+
 def test_a_made_token_works_at_once_and_ends_when_it_is_revoked(intake: Intake, keeper: Postgres) -> None:
     """Running processes learn both within seconds; only the digest is in the database."""
     token = create_token(keeper, "reader", ["events:read"], known=SCOPES, expires_in="1d")
@@ -88,7 +98,6 @@ def test_an_expired_token_is_refused(intake: Intake, keeper: Postgres) -> None:
         {"x-app-token": new_token()},
         {"x-app-token": "é".encode()},
         {"x-app-token": "x" * 20_000},
-        {"authorization": f"Bearer {APP_TOKEN}"},
         {"authorization": "Basic YTpi"},
         {"x-cron-secret": CRON_SECRET},
         {"cookie": f"x-app-token={APP_TOKEN}"},

@@ -11,8 +11,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from benchmarks._load import drive, repeated
 from ingestion_pipeline.intake.exchange import Exchange
-from ingestion_pipeline.intake.request_log import RequestLog, purge
-from ingestion_pipeline.storage.postgres import Postgres
+from ingestion_pipeline.intake.request_log import RequestLog
 from ingestion_pipeline_tests.command import eventually
 from ingestion_pipeline_tests.intake.conftest import as_intake
 from ingestion_pipeline_tests.intake.process import CRON_SECRET, Intake
@@ -36,7 +35,7 @@ def pool(url: str) -> AsyncConnectionPool:
     return AsyncConnectionPool(url, min_size=1, max_size=2, open=False, timeout=1)
 
 
-def test_every_request_is_one_row_refused_ones_too(intake: Intake, intake_url: str) -> None:
+def test_every_request_is_one_row_refused_ones_too(intake: Intake, intake_database: str) -> None:
     """With its template, caller, sizes, cache hit and market; never with an address or a query."""
     ids = [f"logged-{number}" for number in range(6)]
     named = [{"x-request-id": it} for it in ids]
@@ -46,8 +45,8 @@ def test_every_request_is_one_row_refused_ones_too(intake: Intake, intake_url: s
     intake.client.post("/sample/echo", headers=named[3])
     intake.get("/nothing/canary", headers=named[4])
     intake.client.request("DELETE", "/broken", headers={**named[5], "x-forwarded-for": "9.9.9.9"})
-    eventually(lambda: len(rows(intake_url, "request_id like 'logged-%'")) == 6)
-    found = {row[1]: row for row in rows(intake_url, "request_id like 'logged-%'")}
+    eventually(lambda: len(rows(intake_database, "request_id like 'logged-%'")) == 6)
+    found = {row[1]: row for row in rows(intake_database, "request_id like 'logged-%'")}
     facts = {it: (*row[2:5], row[6], *row[8:]) for it, row in found.items()}
     assert {
         ids[0]: ("POST", "/sample/echo", 202, 15, "INGEST_APP_TOKEN", None, None),
@@ -61,12 +60,12 @@ def test_every_request_is_one_row_refused_ones_too(intake: Intake, intake_url: s
     assert not [word for word in ("canary", "127.0.0.1", "9.9.9.9") if word in str(found)]
 
 
-def test_nothing_is_missing_under_load(intake: Intake, intake_url: str) -> None:
+def test_nothing_is_missing_under_load(intake: Intake, intake_database: str) -> None:
     """As many rows as answers."""
     load = asyncio.run(drive(repeated("GET", "/sample/markets/load"), port=intake.port, connections=16, seconds=2))
     answered = sum(load.statuses.values())
     assert answered > 500
-    eventually(lambda: len(rows(intake_url, "market = 'load'")) == answered)
+    eventually(lambda: len(rows(intake_database, "market = 'load'")) == answered)
 
 
 @pytest.mark.parametrize("text", ["a\tb\nc\rd", "\\N", "\\.", "a\0b", "\ud800", "'; drop table x; --", "é\u202e", ""])
@@ -122,18 +121,6 @@ def test_the_last_rows_are_written_at_the_end(database_url: str) -> None:
 
     asyncio.run(scenario())
     assert 1 == len(rows(database_url))
-
-
-def test_old_rows_are_purged(database_url: str, postgres: Postgres) -> None:
-    """As the worker, whose schedule does it."""
-    with psycopg.connect(database_url) as connection:
-        connection.execute(
-            "insert into operations.api_requests select now() - age, age::text, 'GET', '/', 200, 1, 0, 0 "
-            "from unnest(array['1 hour', '29 days', '31 days', '1 year']::interval[]) as age"
-        )
-    assert 2 == purge(postgres)
-    assert 2 == len(rows(database_url))
-    assert 1 == purge(postgres, days=1)
 
 
 def test_logs_of_a_request_carry_its_id(intake: Intake, home: Path) -> None:

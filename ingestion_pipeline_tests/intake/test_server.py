@@ -46,7 +46,7 @@ def test_a_stopped_server_answers_what_it_has_begun(intake_url: str, home: Path,
     assert {"started": 1, "stopped": 1} == marks(home)
 
 
-def test_every_request_of_a_stopped_server_is_in_the_log(intake_url: str, home: Path) -> None:
+def test_every_request_of_a_stopped_server_is_in_the_log(intake_url: str, intake_database: str, home: Path) -> None:
     """What was counted by the caller is counted there: the log is written out before the end."""
     answered = 0
     with running(intake_url, home) as server:
@@ -56,7 +56,7 @@ def test_every_request_of_a_stopped_server_is_in_the_log(intake_url: str, home: 
         assert 0 == server.process.wait(15)
     import psycopg
 
-    with psycopg.connect(intake_url) as connection:
+    with psycopg.connect(intake_database) as connection:
         (logged,) = connection.execute(
             "select count(*) from operations.api_requests where market = 'stopped'"
         ).fetchone()  # type: ignore[misc]

@@ -8,9 +8,17 @@ import pytest
 import structlog
 import yaml
 
+from ingestion_pipeline.core.metrics import metrics
 from ingestion_pipeline.core.tables import Column, Freshness, Table
 from ingestion_pipeline.orchestration.partitions import DAILY
-from ingestion_pipeline.orchestration.specs import freshness_policy, lookback, table_asset, table_metadata
+from ingestion_pipeline.orchestration.specs import (
+    declared_table,
+    freshness_policy,
+    lookback,
+    table_asset,
+    table_metadata,
+)
+from ingestion_pipeline.providers.mock import MockProvider
 from ingestion_pipeline.settings import PROJECT_ROOT
 
 TOYS = Table(
@@ -148,3 +156,53 @@ def test_log_lines_of_a_run_are_in_its_event_log() -> None:
     for fact in (run.run_id, "toy/toys", "2025-03-01", "BTC-USD"):
         assert fact in line.user_message
     assert "geheim42" not in line.user_message
+
+
+def measured() -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
+    """What this process has measured since the last time: counts of histograms, values of counters."""
+    found: dict[str, dict[tuple[tuple[str, str], ...], float]] = {}
+    for one in metrics.take():
+        found.setdefault(one.name, {})[one.labels] = one.sample_count if one.type == "histogram" else one.value
+    return found
+
+
+@pytest.mark.parametrize(
+    ("tags", "trigger"),
+    [
+        ({}, "manual"),
+        ({"dagster/schedule_name": "market_hourly_schedule"}, "schedule"),
+        ({"dagster/sensor_name": "events_sync_sensor"}, "sensor"),
+        ({"dagster/sensor_name": "operations_jobs_sensor", "ingestion/job": "1"}, "job"),
+    ],
+)
+def test_a_materialization_is_measured_by_outcome_and_an_ingestion_by_trigger_and_provider(
+    instance: dg.DagsterInstance, tags: dict[str, str], trigger: str
+) -> None:
+    """Under the seed's names; only who asks a provider ingests."""
+
+    @table_asset(PARTS)
+    def parts(context: dg.AssetExecutionContext, provider: dg.ResourceParam[MockProvider]) -> dg.MaterializeResult:
+        if context.run.tags.get("fails"):
+            raise dg.Failure("no parts", allow_retries=False)
+        return dg.MaterializeResult()
+
+    measured()
+    resources = {"provider": MockProvider()}
+    for more in ({}, {"fails": "yes"}):
+        dg.materialize([parts], instance=instance, tags=tags | more, resources=resources, raise_on_error=False)
+    found = measured()
+    labels = (("provider", "mock"), ("trigger", trigger))
+    assert {labels: 1.0} == found["ingestion_success_total"] == found["ingestion_failure_total"]
+    assert {(("asset", "toy/parts"), *labels): 2} == found["ingestion_duration_seconds"]
+    assert {
+        (("asset", "toy/parts"), ("outcome", "success")): 1,
+        (("asset", "toy/parts"), ("outcome", "failure")): 1,
+    } == found["asset_materialization_seconds"]
+    dg.materialize([toys], partition_key="2025-03-01", instance=instance)
+    assert {"asset_materialization_seconds"} == set(measured())
+
+
+def test_an_asset_knows_its_declaration() -> None:
+    """For whoever holds only the key, as the mirror of freshness does."""
+    assert TOYS == declared_table(dg.AssetKey(["toy", "toys"]))
+    assert declared_table(dg.AssetKey(["toy", "nothing"])) is None

@@ -19,6 +19,7 @@ from ingestion_pipeline.core.errors import (
     ProviderUnavailableError,
     RateLimitedError,
 )
+from ingestion_pipeline.core.metrics import metrics
 from ingestion_pipeline.providers.http import HttpLimits, HttpSource
 
 
@@ -60,6 +61,18 @@ def test_server_errors_are_retried(httpserver, source, breaker):
     assert source().fetch("/facts", FACT).value == 7
     assert len(seen) == 3
     assert breaker.recorded == [False, False, True]
+
+
+def test_retries_are_counted_under_the_name_of_the_source(httpserver, source):
+    """The first call is none; health shows those of the last five minutes."""
+    serve(httpserver, say("", 500), say("", 500), say(GOOD))
+    asked = source()
+    metrics.take()
+    asked.fetch("/facts", FACT)
+    asked.fetch("/facts", FACT)
+    (retries,) = metrics.take()
+    assert ("api_retry_total", 2) == (retries.name, retries.value)
+    assert {"service": "fake"} == dict(retries.labels)
 
 
 def test_server_errors_that_last_are_reported(httpserver, source, breaker):

@@ -1,6 +1,6 @@
 """The schema that the migrations make: the one that is written down, and the one that the tables declare."""
 
-from datetime import date
+from datetime import UTC, date, datetime
 
 import psycopg
 import pytest
@@ -8,6 +8,8 @@ import pytest
 from ingestion_pipeline.core.tables import ColumnType, Table
 from ingestion_pipeline.domains.events.tables import TABLES as EVENT_TABLES
 from ingestion_pipeline.domains.market.tables import TABLES as MARKET_TABLES
+from ingestion_pipeline.domains.property.tables import TABLES as PROPERTY_TABLES
+from ingestion_pipeline.domains.property.valuation_tables import TABLES as VALUATION_TABLES
 from ingestion_pipeline.storage.migrate import migrate, sql_files
 from ingestion_pipeline.storage.postgres import QUERIES, Postgres
 from ingestion_pipeline_tests.sql.schema import SCHEMA, dump
@@ -15,13 +17,15 @@ from ingestion_pipeline_tests.sql.schema import SCHEMA, dump
 POSTGRES_TYPES: dict[ColumnType, str] = {
     "text": "text",
     "float": "double precision",
+    "decimal": "numeric",
     "integer": "integer",
     "boolean": "boolean",
     "date": "date",
     "timestamp": "timestamp with time zone",
     "json": "jsonb",
 }
-SERVED = [table for table in (*MARKET_TABLES, *EVENT_TABLES) if table.store == "postgres"]
+TABLES = (*MARKET_TABLES, *EVENT_TABLES, *PROPERTY_TABLES, *VALUATION_TABLES)
+SERVED = [table for table in TABLES if table.store == "postgres"]
 
 COLUMNS = """
 select column_name, data_type, is_nullable = 'YES'
@@ -71,7 +75,7 @@ order by 1
 """
 
 
-@pytest.mark.parametrize("schema", ["market", "events", "operations"])
+@pytest.mark.parametrize("schema", ["market", "events", "property", "operations"])
 def test_every_table_is_declared_or_says_what_a_row_is(database_url: str, schema: str) -> None:
     """A declared one has an asset, freshness and docs; operators meet the others without the code. The history of
     migrations explains itself."""
@@ -89,7 +93,43 @@ def test_every_market_table_is_declared(database_url: str) -> None:
     assert sorted(table.name for table in SERVED if table.domain == "market") == found
 
 
+DALLAS = {"market_slug": "dallas"}
+PAGE: dict[str, object] = {"from_date": None, "to_date": None, "limit": 10}
+SINCE = {"since": datetime(2026, 3, 2, tzinfo=UTC)}
 PARAMETERS: dict[str, dict[str, object]] = {
+    "alerts_jobs": SINCE,
+    "alerts_caches": SINCE,
+    "alerts_api": {**SINCE, "waiting_paths": ["/api/ingest"]},
+    "alerts_stale_markets": {"oldest": date(2026, 3, 2)},
+    "alerts_list": {"with_resolved": True, "limit": 10},
+    "property_accuracy": {**DALLAS},
+    "property_comps": {
+        **DALLAS,
+        **PAGE,
+        "property_type": None,
+        "after_date": None,
+        "after_source": None,
+        "after_id": None,
+    },
+    "property_fundamentals": {**DALLAS, **PAGE, "metric": "inventory_count"},
+    "property_fundamentals_latest": {**DALLAS},
+    "property_macro": {**PAGE, "series_id": "UNRATE"},
+    "property_markets": {"limit": 10},
+    "property_predictions": {
+        **DALLAS,
+        "job_id": None,
+        "is_out_of_sample": None,
+        "after_made_at": None,
+        "after_id": None,
+        "limit": 10,
+    },
+    "property_sales": {**DALLAS, "property_type": "condo", "after": date(2026, 3, 2), "method_version": "1"},
+    "property_series": {"limit": 10},
+    "property_staleness": {**DALLAS},
+    "property_types": {**DALLAS, "after": date(2026, 3, 2)},
+    "property_unvalued_sales": {"method_version": "1"},
+    "property_value_index": {**DALLAS},
+    "property_valued_sales": {"method_version": "1", "after": date(2026, 3, 2)},
     "latest_snapshot": {"symbol": "BTC-USD"},
     "recent_rejects": {"limit": 10},
     "event_accounts": {"first": date(2026, 3, 2), "last": date(2026, 3, 8)},

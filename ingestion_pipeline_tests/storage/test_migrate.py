@@ -266,8 +266,8 @@ DENIED = [
     ("pipeline_reader", "select operations.breaker_record('x', false, 1, '1 minute')"),
     ("pipeline_reader", "select * from operations.rejects"),
     ("pipeline_reader", "select * from operations.audit_log"),
-    ("pipeline_intake", "select * from market.markets"),
-    ("dagster", "select * from market.markets"),
+    ("pipeline_intake", "select * from market.comparisons"),
+    ("dagster", "select * from market.comparisons"),
 ]
 ALLOWED = [
     ("pipeline_worker", "select * from operations.schema_migrations"),
@@ -278,7 +278,7 @@ ALLOWED = [
         "pipeline_worker",
         "insert into operations.rejects (source, reason, payload, payload_digest) values ('','','{}','')",
     ),
-    ("pipeline_reader", "select * from market.markets"),
+    ("pipeline_reader", "select * from market.comparisons"),
     ("pipeline_reader", "select * from operations.schema_migrations"),
 ]
 

@@ -17,13 +17,18 @@ import ibis
 import pandas as pd
 
 from ingestion_pipeline.core.funnels import Funnel
-from ingestion_pipeline.domains.events.tables import DAILY_ACTIVE_USERS, FUNNELS, RETENTION_COHORTS
+from ingestion_pipeline.domains.events.tables import (
+    DAILY_ACTIVE_USERS,
+    FUNNEL_DAYS,
+    FUNNELS,
+    MONTH_DAYS,
+    RETENTION_COHORTS,
+    WEEK_DAYS,
+)
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
 
-WEEK_DAYS, MONTH_DAYS = 7, 28
-FUNNEL_DAYS = 7
 _NEVER = date(9999, 1, 1)
 
 

@@ -5,7 +5,6 @@ from datetime import date, timedelta
 from typing import Any
 
 import dagster as dg
-import pandas as pd
 
 from ingestion_pipeline.core.clock import utc_now
 from ingestion_pipeline.core.windows import Window
@@ -91,6 +90,8 @@ def event_history_accounts_for_every_event(
         "lag_seconds": lag,
     }
     if unbalanced:
+        import pandas as pd
+
         metadata["examples"] = dg.MetadataValue.md(preview(pd.DataFrame(unbalanced[:SHOWN_ROWS])))
     return dg.AssetCheckResult(passed=not unbalanced and lag <= MOST_LAG_SECONDS, metadata=metadata)
 

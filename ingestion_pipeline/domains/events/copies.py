@@ -17,8 +17,6 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-import duckdb
-import ibis
 import pyarrow as pa
 import pyarrow.compute as pc
 import structlog
@@ -232,6 +230,9 @@ def _read(lake: Lake, batches: Sequence[_Batch]) -> Copy:
     parts = [table.filter(table.batch_number.between(first, last)) for table in tables]
     rows = arrow_schema(EVENT_HISTORY).empty_table()
     if parts:
+        import duckdb
+        import ibis
+
         try:
             rows = conformed(EVENT_HISTORY, ibis.union(*parts).order_by(["batch_number", "event_id"]).to_pyarrow())
         except (OSError, duckdb.IOException) as error:  # erasure and upkeep remove files that they have replaced

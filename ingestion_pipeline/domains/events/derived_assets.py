@@ -14,7 +14,6 @@ import dagster as dg
 from ingestion_pipeline.core.funnels import parse_funnels
 from ingestion_pipeline.core.tables import Table
 from ingestion_pipeline.core.windows import DAY, Window, midnight
-from ingestion_pipeline.domains.events.activity import FUNNEL_DAYS, MONTH_DAYS
 from ingestion_pipeline.domains.events.retention import first_rebuildable_day
 from ingestion_pipeline.domains.events.tables import (
     ACTIVE_USERS,
@@ -23,7 +22,9 @@ from ingestion_pipeline.domains.events.tables import (
     EVENT_AGGREGATIONS_HOURLY,
     EVENT_AGGREGATIONS_WEEKLY,
     EVENT_HISTORY,
+    FUNNEL_DAYS,
     FUNNELS,
+    MONTH_DAYS,
     RETENTION_COHORTS,
 )
 from ingestion_pipeline.orchestration.metadata import PREVIEW_ROWS, materialized, preview

@@ -1,10 +1,9 @@
 """What must hold of the tables derived from events: claims about the rows of one, and two that compare tables."""
 
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-import pandas as pd
 
 from ingestion_pipeline.core.clock import utc_now
 from ingestion_pipeline.core.tables import Table
@@ -26,10 +25,13 @@ from ingestion_pipeline.orchestration.specs import log_context
 from ingestion_pipeline.settings import Settings
 from ingestion_pipeline.storage.postgres import Postgres
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 BUCKETS = {
-    EVENT_AGGREGATIONS_HOURLY.name: pd.Timedelta(hours=1),
-    EVENT_AGGREGATIONS_DAILY.name: pd.Timedelta(days=1),
-    EVENT_AGGREGATIONS_WEEKLY.name: pd.Timedelta(days=7),
+    EVENT_AGGREGATIONS_HOURLY.name: timedelta(hours=1),
+    EVENT_AGGREGATIONS_DAILY.name: timedelta(days=1),
+    EVENT_AGGREGATIONS_WEEKLY.name: timedelta(days=7),
 }
 COUNTS = ["event_count", "uncounted_count"]
 TOLERANCE = 1e-9
@@ -50,19 +52,19 @@ order by bucket_start, event_type, event_category
 """
 
 
-def impossible_counts(rows: pd.DataFrame) -> pd.DataFrame:
+def impossible_counts(rows: "pd.DataFrame") -> "pd.DataFrame":
     """Buckets with more users or sessions than events, or without any event."""
     more = rows[["unique_users", "unique_sessions"]].max(axis=1) > rows["event_count"]
     return _nameable(rows[more | (rows[COUNTS].sum(axis=1) == 0)])
 
 
-def misplaced_events(rows: pd.DataFrame, *, bucket: pd.Timedelta) -> pd.DataFrame:
+def misplaced_events(rows: "pd.DataFrame", *, bucket: timedelta) -> "pd.DataFrame":
     """Buckets whose first and last event do not lie in them, in this order."""
     start, first, last = rows["bucket_start"], rows["first_event_at"], rows["last_event_at"]
     return _nameable(rows[~((start <= first) & (first <= last) & (last < start + bucket))])
 
 
-def impossible_properties(rows: pd.DataFrame) -> pd.DataFrame:
+def impossible_properties(rows: "pd.DataFrame") -> "pd.DataFrame":
     """Buckets with a property whose figures contradict each other or the number of events."""
     possible = [
         all(_is_possible(figures, count) for figures in properties.values())
@@ -71,12 +73,12 @@ def impossible_properties(rows: pd.DataFrame) -> pd.DataFrame:
     return _nameable(rows[[not it for it in possible]])
 
 
-def repeated_users(rows: pd.DataFrame) -> pd.DataFrame:
+def repeated_users(rows: "pd.DataFrame") -> "pd.DataFrame":
     """Days of users who have more than one row for them."""
     return _nameable(rows[rows.duplicated(list(ACTIVE_USERS.key), keep=False)])
 
 
-def _nameable(rows: pd.DataFrame) -> pd.DataFrame:
+def _nameable(rows: "pd.DataFrame") -> "pd.DataFrame":
     """`rows` without what may be told of a person: Dagster keeps examples, out of the reach of an erasure."""
     return rows.drop(columns=["user_id", "properties"], errors="ignore")
 
@@ -89,19 +91,19 @@ def _is_possible(figures: dict[str, Any], event_count: int) -> bool:
     return bool(1 <= figures["count"] <= event_count and ordered and low - slack <= mean <= top + slack)
 
 
-def disordered_users(rows: pd.DataFrame) -> pd.DataFrame:
+def disordered_users(rows: "pd.DataFrame") -> "pd.DataFrame":
     """Days on which more were new than active, or more active on the day than in seven or twenty-eight."""
     widening = ["new_users", "active_users", "active_users_7_days", "active_users_28_days"]
     return rows[(rows[widening].diff(axis=1).iloc[:, 1:] < 0).any(axis=1)]
 
 
-def growing_steps(rows: pd.DataFrame) -> pd.DataFrame:
+def growing_steps(rows: "pd.DataFrame") -> "pd.DataFrame":
     """Steps of a funnel that more users did than the step before."""
     ordered = rows.sort_values(["day", "funnel", "step"])
     return ordered[ordered.groupby(["day", "funnel"])["users"].diff() > 0]
 
 
-def impossible_cohorts(rows: pd.DataFrame) -> pd.DataFrame:
+def impossible_cohorts(rows: "pd.DataFrame") -> "pd.DataFrame":
     """Cohorts of which more came back than there are, or not all were there in the first week."""
     is_first = rows["weeks_since"] == 0
     return rows[
@@ -109,7 +111,7 @@ def impossible_cohorts(rows: pd.DataFrame) -> pd.DataFrame:
     ]
 
 
-def resized_cohorts(rows: pd.DataFrame) -> pd.DataFrame:
+def resized_cohorts(rows: "pd.DataFrame") -> "pd.DataFrame":
     """Cohorts whose size differs from week to week."""
     sizes = rows.groupby("cohort_week")["cohort_users"].transform("nunique")
     return rows[sizes > 1]
@@ -164,6 +166,8 @@ def _sums_check(fine: Table, coarse: Table, claim: str) -> dg.AssetChecksDefinit
             unequal = unequal_sums(postgres, fine, coarse, _ended(context, coarse, settings))
         metadata: dict[str, Any] = {"rows_breaking": len(unequal)}
         if unequal:
+            import pandas as pd
+
             metadata["examples"] = dg.MetadataValue.md(preview(pd.DataFrame(unequal[:SHOWN_ROWS])))
         return dg.AssetCheckResult(passed=not unequal, severity=dg.AssetCheckSeverity.WARN, metadata=metadata)
 

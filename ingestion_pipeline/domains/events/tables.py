@@ -7,6 +7,8 @@ from datetime import timedelta
 
 from ingestion_pipeline.core.tables import Column, Freshness, Table
 
+WEEK_DAYS, MONTH_DAYS = 7, 28
+FUNNEL_DAYS = 7
 CATEGORIES = ("transaction", "interaction", "user_activity", "content")
 
 _TYPE = Column("event_type", "text", "Type, as in events.event_schemas")
@@ -19,6 +21,7 @@ EVENT_HISTORY = Table(
     key=("event_id",),
     partitioning="daily",
     partition_column="day",
+    as_of_column="day",
     freshness=Freshness(warn_after=timedelta(hours=3), fail_after=timedelta(hours=26)),
     columns=(
         Column("event_id", "text", "UUIDv7 given at intake"),
@@ -58,6 +61,7 @@ def _aggregations(name: str, partitioning: str, bucket: str) -> Table:
         key=("event_type", "event_category", "bucket_start"),
         partitioning="weekly" if partitioning == "weekly" else "daily",
         partition_column="bucket_start",
+        as_of_column="bucket_start",
         freshness=Freshness(warn_after=timedelta(hours=3), fail_after=timedelta(hours=26)),
         columns=(
             Column("bucket_start", "timestamp", f"First instant of the {bucket}", "UTC"),
@@ -91,6 +95,7 @@ ACTIVE_USERS = Table(
     key=("user_id", "day"),
     partitioning="daily",
     partition_column="day",
+    as_of_column="day",
     freshness=_DERIVED,
     columns=(
         Column("user_id", "text", "Who had a counted event on the day"),
@@ -106,6 +111,7 @@ DAILY_ACTIVE_USERS = Table(
     key=("day",),
     partitioning="daily",
     partition_column="day",
+    as_of_column="day",
     freshness=_DERIVED,
     columns=(
         Column("day", "date", "UTC day"),
@@ -124,6 +130,7 @@ FUNNELS = Table(
     key=("day", "funnel", "step"),
     partitioning="daily",
     partition_column="day",
+    as_of_column="day",
     freshness=_DERIVED,
     columns=(
         Column("day", "date", "UTC day on which users did the first step"),
@@ -143,6 +150,7 @@ RETENTION_COHORTS = Table(
     key=("week", "cohort_week"),
     partitioning="weekly",
     partition_column="week",
+    as_of_column="week",
     freshness=_DERIVED,
     columns=(
         Column("week", "date", "Monday of the week of activity: the partition"),

@@ -1,5 +1,6 @@
 """The market assets: load, call a transform, store, say what was done. No arithmetic here."""
 
+import time
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ from ingestion_pipeline.core.clock import utc_now
 from ingestion_pipeline.core.tables import Table
 from ingestion_pipeline.core.windows import Window
 from ingestion_pipeline.domains.market import ingest
-from ingestion_pipeline.domains.market.reads import AGGREGATE_KEYS, LATEST_KEYS
+from ingestion_pipeline.domains.market.reads import AGGREGATE_KEYS, LATEST_KEYS, SERVICE
 from ingestion_pipeline.domains.market.tables import (
     BASE_PRICE_MAX_AGE_DAYS,
     COMPARISON_WINDOW_DAYS,
@@ -31,6 +32,7 @@ from ingestion_pipeline.orchestration.specs import OwnCheck, lookback, table_ass
 from ingestion_pipeline.providers.base import MarketDataProvider
 from ingestion_pipeline.settings import Settings
 from ingestion_pipeline.storage.cache import Cache
+from ingestion_pipeline.storage.ingestion_events import IngestionEvent, record_and_forget
 from ingestion_pipeline.storage.lake import Lake
 from ingestion_pipeline.storage.postgres import Postgres
 
@@ -121,8 +123,10 @@ def ohlc_daily(
     Key: symbol, bar_start_at. Source: market/price_bars. The running day is there, flagged incomplete. Forgets the
     cached aggregates. Readers: weekly bars, statistics, comparisons, snapshots.
     """
+    started = time.perf_counter()
     result = _ohlc(context, postgres, lake, source=PRICE_BARS, target=OHLC_DAILY)
-    cache.delete(AGGREGATE_KEYS)
+    rows = sum(lake.row_counts(OHLC_DAILY, partition_window(context)).values())
+    _record(context, postgres, cache, OHLC_DAILY, AGGREGATE_KEYS, rows=rows, started=started)
     return result
 
 
@@ -153,6 +157,7 @@ def snapshots(
     """
     from ingestion_pipeline.domains.market import transforms
 
+    started = time.perf_counter()
     quotes, report = ingest.ingested_quotes(provider, postgres, settings.ingestion_markets)
     known = ingest.known_markets(postgres, settings.ingestion_markets)
     quotes, unknown = ingest.known_quotes(quotes, known)
@@ -166,7 +171,7 @@ def snapshots(
         provider=provider.name,
     )
     postgres.upsert(SNAPSHOTS, rows)
-    cache.delete(LATEST_KEYS)
+    _record(context, postgres, cache, SNAPSHOTS, LATEST_KEYS, rows=len(rows), report=report, started=started)
     extra = {"rejected_rows": report.rejected_rows}
     return materialized(
         context, SNAPSHOTS, rows=len(rows), sample=rows, extra=extra, checks=[_answered(SNAPSHOTS, report)]
@@ -252,6 +257,33 @@ def _ohlc(
         symbol = sample["symbol"].min()
         extra["price_chart"] = picture(f"{symbol} close", sample.loc[sample["symbol"] == symbol, "close"].tolist())
     return materialized(context, target, counts=lake.row_counts(target, window), sample=sample, extra=extra)
+
+
+def _record(
+    context: dg.AssetExecutionContext,
+    postgres: Postgres,
+    cache: Cache,
+    table: Table,
+    keys: str,
+    *,
+    rows: int,
+    started: float,
+    report: ingest.Report | None = None,
+) -> None:
+    """Writes down what was ingested and forgets the cached values it makes old, here and in the intake."""
+    report = report or ingest.Report()
+    event = IngestionEvent(
+        event_type=f"market.{table.name}",
+        source="provider" if table is SNAPSHOTS else PRICE_BARS.path,
+        status="partial" if report.failed_markets or report.rejected_rows else "success",
+        processed_records=rows,
+        rejected_records=report.rejected_rows,
+        processing_time_ms=(time.perf_counter() - started) * 1000,
+        cache_keys_invalidated=[keys],
+        provenance={"failed_markets": report.failed_markets},
+        dagster_run_id=context.run.run_id,
+    )
+    record_and_forget(postgres, cache, event, service=SERVICE)
 
 
 def _closes(lake: Lake, known: "pd.DataFrame", window: Window) -> "pd.DataFrame":

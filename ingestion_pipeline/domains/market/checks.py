@@ -1,9 +1,9 @@
 """What must hold of the market tables, one claim each: a function from rows to the rows that break it."""
 
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import dagster as dg
-import pandas as pd
 
 from ingestion_pipeline.core.clock import utc_now
 from ingestion_pipeline.core.tables import Table
@@ -21,46 +21,55 @@ from ingestion_pipeline.domains.market.tables import (
 )
 from ingestion_pipeline.orchestration.checks import Claim, table_checks
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 SMALLEST_COUNT_SHARE = 0.5
 
 
-def disordered_prices(bars: pd.DataFrame) -> pd.DataFrame:
+def disordered_prices(bars: "pd.DataFrame") -> "pd.DataFrame":
     """Bars whose prices are not low ≤ open, close ≤ high."""
     low, high = bars[["open", "close"]].min(axis=1), bars[["open", "close"]].max(axis=1)
     return bars[~((bars["low"] <= low) & (high <= bars["high"]))]
 
 
-def repeated_keys(rows: pd.DataFrame, *, key: tuple[str, ...]) -> pd.DataFrame:
+def repeated_keys(rows: "pd.DataFrame", *, key: tuple[str, ...]) -> "pd.DataFrame":
     """Rows whose key another row has too."""
     return rows[rows.duplicated(list(key), keep=False)]
 
 
-def misplaced_bars(bars: pd.DataFrame) -> pd.DataFrame:
+def misplaced_bars(bars: "pd.DataFrame") -> "pd.DataFrame":
     """Bars that start on another UTC day, or week, than that of their partition."""
+    import pandas as pd
+
     return bars[bars["bar_start_at"].dt.tz_localize(None).dt.normalize() != pd.to_datetime(bars["day"])]
 
 
-def incomplete_bars(bars: pd.DataFrame, *, grain: Grain, now: datetime) -> pd.DataFrame:
+def incomplete_bars(bars: "pd.DataFrame", *, grain: Grain, now: datetime) -> "pd.DataFrame":
     """Finished bars with fewer finest bars than the calendar promises."""
+    import pandas as pd
+
     ends = bars["bar_start_at"] + pd.Timedelta(seconds=GRAIN_SECONDS[grain])
     return bars[~bars["is_complete"].astype(bool) & (ends <= now)]
 
 
-def shrunken_partitions(bars: pd.DataFrame, *, now: datetime) -> pd.DataFrame:
+def shrunken_partitions(bars: "pd.DataFrame", *, now: datetime) -> "pd.DataFrame":
     """Ended days with less than half of the rows per market of the market's day before."""
+    import pandas as pd
+
     counts = bars.groupby(["symbol", "day"]).size().rename("rows").reset_index().sort_values(["symbol", "day"])
     counts["rows_before"] = counts.groupby("symbol")["rows"].shift()
     is_ended = pd.to_datetime(counts["day"], utc=True) + pd.Timedelta(days=1) <= now
     return counts[(counts["rows"] < counts["rows_before"] * SMALLEST_COUNT_SHARE) & is_ended]
 
 
-def mixed_providers(bars: pd.DataFrame) -> pd.DataFrame:
+def mixed_providers(bars: "pd.DataFrame") -> "pd.DataFrame":
     """Markets whose bars come from more than one provider: their prices may not be comparable."""
     sources = bars.groupby("symbol")["provider"].nunique()
     return bars[bars["symbol"].isin(sources[sources > 1].index)].drop_duplicates(["symbol", "provider"])
 
 
-def infinite_values(rows: pd.DataFrame) -> pd.DataFrame:
+def infinite_values(rows: "pd.DataFrame") -> "pd.DataFrame":
     """Rows with a number that is infinite. NULL is allowed: it says undefined."""
     numbers = rows.select_dtypes("number")
     return rows[(numbers.abs() == float("inf")).any(axis=1)]

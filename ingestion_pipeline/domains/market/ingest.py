@@ -16,7 +16,6 @@ from ingestion_pipeline.core.clock import utc_now
 from ingestion_pipeline.core.errors import ContractError, PermanentError
 from ingestion_pipeline.core.windows import Window
 from ingestion_pipeline.domains.market.tables import MARKETS, PRICE_BARS, SNAPSHOTS
-from ingestion_pipeline.domains.market.transforms import judged_bars, judged_quotes
 from ingestion_pipeline.providers.base import Market, MarketDataProvider, Quote
 from ingestion_pipeline.storage.lake import Lake
 from ingestion_pipeline.storage.postgres import Postgres
@@ -64,6 +63,8 @@ def ingested_bars(
     """The good bars of `symbols` in `window`; bad rows are kept in operations.rejects."""
     import pandas as pd
 
+    from ingestion_pipeline.domains.market.transforms import judged_bars
+
     frames, failures = _each(symbols, lambda symbol: provider.fetch_bars(symbol, window))
     good, bad = judged_bars(pd.concat(frames, ignore_index=True), window, now=utc_now(), provider=provider.name)
     rejected = _keep(postgres, f"{provider.name}:{PRICE_BARS.path}", bad.to_dict("records"))
@@ -74,6 +75,8 @@ def ingested_quotes(
     provider: MarketDataProvider, postgres: Postgres, symbols: Sequence[str]
 ) -> tuple[list[Quote], Report]:
     """The good quotes of `symbols`; bad ones are kept in operations.rejects."""
+    from ingestion_pipeline.domains.market.transforms import judged_quotes
+
     quotes, failures = _answers(symbols, provider.fetch_quotes)
     good, bad = judged_quotes(quotes, now=utc_now())
     return good, Report(_keep(postgres, f"{provider.name}:{SNAPSHOTS.path}", bad), failures)

@@ -4,28 +4,32 @@ Keys are `market:<symbol>:latest` and `market:<symbol>:<days>d:aggregates`, what
 deletes them by these patterns.
 """
 
+import functools
 from datetime import timedelta
 from typing import Any
 
 from ingestion_pipeline.core.clock import utc_now
 from ingestion_pipeline.core.windows import Window
 from ingestion_pipeline.domains.market.tables import OHLC_DAILY
-from ingestion_pipeline.storage.cache import Cache, cached
+from ingestion_pipeline.storage.cache import Cache, cached, warm
 from ingestion_pipeline.storage.lake import Lake
 from ingestion_pipeline.storage.postgres import Postgres
+from ingestion_pipeline.storage.warming import MOST_KEYS, Stores, Warmer
 
+SERVICE = "market"
 LATEST_KEYS = "market:*:latest"
 AGGREGATE_KEYS = "market:*:aggregates"
 
 
 def latest_snapshot(cache: Cache, postgres: Postgres, symbol: str, *, ttl_seconds: int) -> dict[str, Any] | None:
     """The newest row of market/snapshots for `symbol`, instants as ISO text; None if there is none."""
-
-    def load() -> dict[str, Any] | None:
-        rows = postgres.read("latest_snapshot", {"symbol": symbol})
-        return {**rows[0], "as_of": rows[0]["as_of"].isoformat()} if rows else None
-
-    snapshot: dict[str, Any] | None = cached(cache, f"market:{symbol}:latest", ttl_seconds=ttl_seconds, load=load)
+    snapshot: dict[str, Any] | None = cached(
+        cache,
+        _latest_key(symbol),
+        service=SERVICE,
+        ttl_seconds=ttl_seconds,
+        load=lambda: _stored_snapshot(postgres, symbol),
+    ).value
     return snapshot
 
 
@@ -50,5 +54,31 @@ def daily_bars(cache: Cache, lake: Lake, symbol: str, *, days: int, ttl_seconds:
         ]
 
     key = f"market:{symbol}:{days}d:aggregates"
-    bars: list[dict[str, Any]] = cached(cache, key, ttl_seconds=ttl_seconds, load=load)
+    bars: list[dict[str, Any]] = cached(cache, key, service=SERVICE, ttl_seconds=ttl_seconds, load=load).value
     return bars
+
+
+def _stored_snapshot(postgres: Postgres, symbol: str) -> dict[str, Any] | None:
+    rows = postgres.read("latest_snapshot", {"symbol": symbol})
+    return {**rows[0], "as_of": rows[0]["as_of"].isoformat()} if rows else None
+
+
+def _latest_key(symbol: str) -> str:
+    return f"market:{symbol}:latest"
+
+
+def _warm_snapshots(stores: Stores) -> int:
+    return sum(
+        warm(
+            stores.cache,
+            _latest_key(symbol),
+            service=SERVICE,
+            ttl_seconds=stores.settings.cache_ttl_seconds,
+            stale_seconds=stores.settings.cache_stale_seconds,
+            load=functools.partial(_stored_snapshot, stores.postgres, symbol),
+        )
+        for symbol in stores.settings.ingestion_markets[:MOST_KEYS]
+    )
+
+
+WARMERS = (Warmer(SERVICE, _warm_snapshots),)

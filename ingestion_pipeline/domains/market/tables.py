@@ -20,6 +20,16 @@ _DAY = Column("day", "date", "UTC day of the bar: the partition")
 _METHOD = Column("method_version", "text", "Version of the definitions in docs/market.md")
 
 
+def _freshness(*, warn_hours: int, fail_hours: int, more_days: int = 0) -> Freshness:
+    """The data may be as old as exchanges close over a long weekend, `more_days` more where a row is of a Monday."""
+    return Freshness(
+        warn_after=timedelta(hours=warn_hours),
+        fail_after=timedelta(hours=fail_hours),
+        data_warn_after=timedelta(days=4 + more_days),
+        data_fail_after=timedelta(days=7 + more_days),
+    )
+
+
 def _prices(*, unit: str = "quote asset") -> tuple[Column, ...]:
     return (
         Column("open", "float", "First price", unit),
@@ -59,7 +69,8 @@ PRICE_BARS = Table(
     key=("symbol", "bar_start_at"),
     partitioning="daily",
     partition_column="day",
-    freshness=Freshness(warn_after=timedelta(hours=3), fail_after=timedelta(hours=26)),
+    as_of_column="day",
+    freshness=_freshness(warn_hours=3, fail_hours=26),
     columns=(
         _SYMBOL,
         Column("bar_start_at", "timestamp", "First instant of the bar", "UTC"),
@@ -71,7 +82,7 @@ PRICE_BARS = Table(
 )
 
 
-def _ohlc(name: str, partitioning: str, grain: str, freshness: Freshness) -> Table:
+def _ohlc(name: str, partitioning: str, grain: str) -> Table:
     return Table(
         domain="market",
         name=name,
@@ -79,7 +90,8 @@ def _ohlc(name: str, partitioning: str, grain: str, freshness: Freshness) -> Tab
         key=("symbol", "bar_start_at"),
         partitioning="weekly" if partitioning == "weekly" else "daily",
         partition_column="day",
-        freshness=freshness,
+        as_of_column="day",
+        freshness=_freshness(warn_hours=3, fail_hours=26, more_days=7 if partitioning == "weekly" else 0),
         columns=(
             _SYMBOL,
             Column("bar_start_at", "timestamp", f"First instant of the {grain}", "UTC"),
@@ -93,10 +105,9 @@ def _ohlc(name: str, partitioning: str, grain: str, freshness: Freshness) -> Tab
     )
 
 
-_DERIVED = Freshness(warn_after=timedelta(hours=3), fail_after=timedelta(hours=26))
-OHLC_HOURLY = _ohlc("ohlc_hourly", "daily", "UTC hour", _DERIVED)
-OHLC_DAILY = _ohlc("ohlc_daily", "daily", "UTC day", _DERIVED)
-OHLC_WEEKLY = _ohlc("ohlc_weekly", "weekly", "week (Monday)", _DERIVED)
+OHLC_HOURLY = _ohlc("ohlc_hourly", "daily", "UTC hour")
+OHLC_DAILY = _ohlc("ohlc_daily", "daily", "UTC day")
+OHLC_WEEKLY = _ohlc("ohlc_weekly", "weekly", "week (Monday)")
 
 GRAINS: Mapping[str, Grain] = {OHLC_HOURLY.name: "hour", OHLC_DAILY.name: "day", OHLC_WEEKLY.name: "week"}
 
@@ -105,7 +116,8 @@ SNAPSHOTS = Table(
     name="snapshots",
     store="postgres",
     key=("symbol", "as_of"),
-    freshness=Freshness(warn_after=timedelta(hours=1), fail_after=timedelta(hours=6)),
+    as_of_column="as_of",
+    freshness=_freshness(warn_hours=1, fail_hours=6),
     columns=(
         _SYMBOL,
         Column("as_of", "timestamp", "When the price was true", "UTC"),
@@ -127,7 +139,8 @@ COMPARISONS = Table(
     key=("as_of_date", "base_symbol", "quote_symbol"),
     partitioning="daily",
     partition_column="as_of_date",
-    freshness=_DERIVED,
+    as_of_column="as_of_date",
+    freshness=_freshness(warn_hours=3, fail_hours=26),
     columns=(
         Column("as_of_date", "date", "UTC day whose close is the last one used"),
         Column("base_symbol", "text", "First market; sorts before the second"),
@@ -149,7 +162,8 @@ ROI_STATISTICS = Table(
     key=("as_of_date", "symbol", "window_days"),
     partitioning="daily",
     partition_column="as_of_date",
-    freshness=_DERIVED,
+    as_of_column="as_of_date",
+    freshness=_freshness(warn_hours=3, fail_hours=26),
     columns=(
         Column("as_of_date", "date", "UTC day whose close is the last one used"),
         _SYMBOL,

@@ -6,11 +6,13 @@ from typing import Any
 import pandas as pd
 
 from ingestion_pipeline.core.windows import Window, midnight
-from ingestion_pipeline.domains.market.reads import AGGREGATE_KEYS, LATEST_KEYS, daily_bars, latest_snapshot
+from ingestion_pipeline.domains.market.reads import AGGREGATE_KEYS, LATEST_KEYS, WARMERS, daily_bars, latest_snapshot
 from ingestion_pipeline.domains.market.tables import MARKETS, OHLC_DAILY, SNAPSHOTS
+from ingestion_pipeline.settings import Settings
 from ingestion_pipeline.storage.cache import MemoryCache
 from ingestion_pipeline.storage.lake import Lake
 from ingestion_pipeline.storage.postgres import Postgres
+from ingestion_pipeline.storage.warming import Stores, warm_all
 from ingestion_pipeline_tests.factories import make_market
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -81,7 +83,7 @@ def test_a_cached_snapshot_is_read_until_ingestion_forgets_it(postgres: Postgres
     store(postgres, snapshot(as_of=NOON + timedelta(minutes=15), price=130.0))
     cached = latest_snapshot(values, postgres, "BTC-USD", ttl_seconds=300)
     assert cached is not None
-    assert (120.5, cached) == (cached["price"], values.get("market:BTC-USD:latest"))
+    assert (120.5, cached) == (cached["price"], values.get("market:BTC-USD:latest")["value"])
     values.delete(LATEST_KEYS)
     fresh = latest_snapshot(values, postgres, "BTC-USD", ttl_seconds=300)
     assert fresh is not None
@@ -125,3 +127,12 @@ def test_cached_bars_are_read_until_ingestion_forgets_them(lake: Lake) -> None:
     assert values.get("market:BTC-USD:1d:aggregates") is not None
     values.delete(AGGREGATE_KEYS)
     assert [101.0] == [row["close"] for row in daily_bars(values, lake, "BTC-USD", days=1, ttl_seconds=300)]
+
+
+def test_warming_fills_the_snapshots_of_configured_markets(postgres: Postgres, settings: Settings) -> None:
+    """Those that there are; the next read is a hit."""
+    store(postgres, snapshot(), snapshot(symbol="SPX"), snapshot(symbol="OTHER"))
+    stores = Stores(settings, postgres, MemoryCache())
+    assert {"market": 2} == warm_all(WARMERS, stores).counts
+    kept = [stores.cache.get(f"market:{symbol}:latest") is not None for symbol in ("BTC-USD", "SPX", "OTHER")]
+    assert [True, True, False] == kept

@@ -1,34 +1,38 @@
-"""Alerts to a real receiver on loopback, from real runs and real freshness events; upkeep of a real lake."""
+"""Alerts from real runs to a real receiver on loopback, runs of the sensors, and upkeep of a real lake and database."""
 
 import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import dagster as dg
 import pandas as pd
+import psycopg
 import pytest
-import stamina
-from dagster._core.definitions.freshness import FreshnessState, FreshnessStateChange
 from dagster._core.definitions.reconstruct import ReconstructableRepository
 from pytest_httpserver import HTTPServer
 
 from ingestion_pipeline.core.clock import utc_now
 from ingestion_pipeline.core.logs import configure_logging
-from ingestion_pipeline.definitions import defs
 from ingestion_pipeline.domains.market.tables import OHLC_WEEKLY, TABLES
-from ingestion_pipeline.domains.operations.automation import operations_freshness_sensor, operations_run_failure_sensor
-from ingestion_pipeline.settings import PROJECT_ROOT
+from ingestion_pipeline.domains.operations.automation import (
+    KEPT,
+    operations_alerts_sensor,
+    operations_run_failure_sensor,
+    remove_old,
+)
+from ingestion_pipeline.settings import PROJECT_ROOT, Settings
+from ingestion_pipeline.storage.alerts import QUIET_TIME, Alert, open_alerts, raise_alert, resolve_alert
+from ingestion_pipeline.storage.postgres import Postgres
 from ingestion_pipeline_tests.command import free_port, log_lines
 from ingestion_pipeline_tests.pipeline import Pipeline
 
 CANARY = "hook-geheim42"
-REPOSITORY = defs.get_repository_def()
-DAILY, SNAPSHOTS = dg.AssetKey(["market", "ohlc_daily"]), dg.AssetKey(["market", "snapshots"])
+DAY = timedelta(days=1)
 
 
 @dataclass
@@ -43,18 +47,18 @@ class Receiver:
 
 
 @pytest.fixture
-def receiver(httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch) -> Receiver:
-    httpserver.expect_request(f"/{CANARY}", method="POST").respond_with_data("taken")
-    monkeypatch.setenv("ALERT_WEBHOOK_URL", httpserver.url_for(f"/{CANARY}"))
-    return Receiver(httpserver)
+def environment(worker_url: str, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """What the daemon's processes have: this test's database, alerts to loopback."""
+    monkeypatch.setenv("DATABASE_URL", worker_url)
+    monkeypatch.setenv("ALERT_PRIVATE_TARGETS", "true")
+    return monkeypatch
 
 
 @pytest.fixture
-def nobody(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """An address where nothing listens."""
-    monkeypatch.setenv("ALERT_WEBHOOK_URL", f"http://127.0.0.1:{free_port()}/{CANARY}")
-    with stamina.set_testing(True, attempts=2):
-        yield
+def receiver(httpserver: HTTPServer, environment: pytest.MonkeyPatch) -> Receiver:
+    httpserver.expect_request(f"/{CANARY}", method="POST").respond_with_data("taken")
+    environment.setenv("ALERT_WEBHOOK_URL", httpserver.url_for(f"/{CANARY}"))
+    return Receiver(httpserver)
 
 
 @pytest.fixture
@@ -63,18 +67,30 @@ def fresh_instance() -> Iterator[dg.DagsterInstance]:
         yield instance
 
 
+@dg.op(config_schema={"ok": bool})
+def work(context: dg.OpExecutionContext) -> None:
+    if not context.op_config["ok"]:
+        raise dg.Failure("the disk of 10.0.0.7 is full")
+
+
+@dg.job
+def toy_job() -> None:
+    work()
+
+
+@dg.job
+def other_job() -> None:
+    work()
+
+
+def ran(instance: dg.DagsterInstance, job: dg.JobDefinition, *, ok: bool, **tags: str) -> dg.ExecuteInProcessResult:
+    config = {"ops": {"work": {"config": {"ok": ok}}}}
+    return job.execute_in_process(instance=instance, tags=tags, run_config=config, raise_on_error=False)
+
+
 def failed_run(instance: dg.DagsterInstance, **tags: str) -> dg.RunFailureSensorContext:
     """What Dagster gives the sensor for a run that failed."""
-
-    @dg.op
-    def work() -> None:
-        raise dg.Failure("the disk is full")
-
-    @dg.job
-    def toy_job() -> None:
-        work()
-
-    run = toy_job.execute_in_process(instance=instance, tags=tags, raise_on_error=False)
+    run = ran(instance, toy_job, ok=False, **tags)
     (event,) = [event for event in run.all_events if event.is_job_failure]
     return dg.build_run_status_sensor_context(
         sensor_name="operations_run_failure_sensor",
@@ -84,128 +100,120 @@ def failed_run(instance: dg.DagsterInstance, **tags: str) -> dg.RunFailureSensor
     ).for_run_failure()
 
 
-def test_a_failed_run_is_one_alert(receiver: Receiver, fresh_instance: dg.DagsterInstance) -> None:
-    """With the job, the run and the time."""
+def tick(instance: dg.DagsterInstance, postgres: Postgres) -> str:
+    """One evaluation of the sensor of alerts; what it says in the UI."""
+    resources = {"settings": Settings.from_environment(), "postgres": postgres}
+    skipped = operations_alerts_sensor(dg.build_sensor_context(instance=instance, resources=resources))
+    assert isinstance(skipped, dg.SkipReason)
+    return str(skipped.skip_message)
+
+
+def test_a_failed_run_is_one_alert(receiver: Receiver, postgres: Postgres, fresh_instance: dg.DagsterInstance) -> None:
+    """With the job, the run, what the step said, and no internal address; sent by the next tick, once."""
     context = failed_run(fresh_instance)
     before = utc_now().isoformat()
     operations_run_failure_sensor(context)
+    assert [] == receiver.alerts
+    assert "1 due, 1 message(s), 0 alert(s) not taken everywhere" == tick(fresh_instance, postgres)
+    tick(fresh_instance, postgres)
     (alert,) = receiver.alerts
-    assert ("error", {"run_id": context.dagster_run.run_id, "job": "toy_job"}) == (alert["severity"], alert["context"])
-    assert "run of toy_job failed" in alert["message"]
+    assert "error" == alert["severity"]
+    assert {
+        "run_id": context.dagster_run.run_id,
+        "job": "toy_job",
+        "alert": "run:toy_job",
+        "notice": "alert",
+    } == alert["context"]
+    assert "run of toy_job failed: work: the disk of (internal address) is full" == alert["message"]
     assert before <= alert["at"] <= utc_now().isoformat()
 
 
-def test_a_run_that_will_be_retried_is_not_reported(receiver: Receiver, fresh_instance: dg.DagsterInstance) -> None:
-    """Dagster starts it again by itself; only the last failure counts."""
-    operations_run_failure_sensor(failed_run(fresh_instance, **{"dagster/will_retry": "true"}))
-    assert [] == receiver.alerts
-    operations_run_failure_sensor(failed_run(fresh_instance, **{"dagster/will_retry": "false"}))
+def test_more_failed_runs_of_a_job_are_the_same_alert(
+    receiver: Receiver, postgres: Postgres, fresh_instance: dg.DagsterInstance, database_url: str
+) -> None:
+    """Counted, with the run of the last."""
+    for _ in range(3):
+        context = failed_run(fresh_instance)
+        operations_run_failure_sensor(context)
+        tick(fresh_instance, postgres)
+    assert 1 == len(receiver.alerts)
+    with psycopg.connect(database_url) as connection:
+        rows = connection.execute("select raised_count, context ->> 'run_id' from operations.alerts").fetchall()
+    assert [(3, context.dagster_run.run_id)] == rows
+
+
+def test_a_failed_run_is_over_with_the_next_that_succeeds(
+    receiver: Receiver, postgres: Postgres, fresh_instance: dg.DagsterInstance
+) -> None:
+    """Of the same job, and after it: an earlier success and one of another job end nothing."""
+    ran(fresh_instance, toy_job, ok=True)
+    operations_run_failure_sensor(failed_run(fresh_instance))
+    ran(fresh_instance, other_job, ok=True)
+    tick(fresh_instance, postgres)
+    assert ["run:toy_job"] == list(open_alerts(postgres))
+    ran(fresh_instance, toy_job, ok=True)
+    tick(fresh_instance, postgres)
+    assert {} == open_alerts(postgres)
     assert 1 == len(receiver.alerts)
 
 
-def test_below_the_least_severity_nothing_is_sent(
-    receiver: Receiver, fresh_instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+def test_a_failure_that_is_seen_after_the_next_success_is_over_at_once(
+    receiver: Receiver, postgres: Postgres, fresh_instance: dg.DagsterInstance
 ) -> None:
-    """ALERT_MIN_SEVERITY=critical silences a failed run."""
-    monkeypatch.setenv("ALERT_MIN_SEVERITY", "critical")
-    operations_run_failure_sensor(failed_run(fresh_instance))
+    """The daemon was down meanwhile: nobody is bothered."""
+    context = failed_run(fresh_instance)
+    ran(fresh_instance, toy_job, ok=True)
+    operations_run_failure_sensor(context)
+    tick(fresh_instance, postgres)
     assert [] == receiver.alerts
 
 
-@pytest.mark.usefixtures("nobody")
-def test_a_receiver_that_is_down_breaks_nothing_and_its_address_is_not_logged(
-    fresh_instance: dg.DagsterInstance, capfd: pytest.CaptureFixture[str]
+def test_a_run_that_will_be_retried_is_not_reported(
+    receiver: Receiver, postgres: Postgres, fresh_instance: dg.DagsterInstance
 ) -> None:
-    """The failure is in the log all the same; the address may hold a key."""
+    """Dagster starts it again by itself; only the last failure counts."""
+    operations_run_failure_sensor(failed_run(fresh_instance, **{"dagster/will_retry": "true"}))
+    assert {} == open_alerts(postgres)
+    operations_run_failure_sensor(failed_run(fresh_instance, **{"dagster/will_retry": "false"}))
+    assert ["run:toy_job"] == list(open_alerts(postgres))
+
+
+def test_without_the_database_a_failed_run_is_sent_at_once(
+    receiver: Receiver, environment: pytest.MonkeyPatch, fresh_instance: dg.DagsterInstance
+) -> None:
+    """Nothing can be kept then, and Dagster, on another server, calls the sensor once."""
+    environment.setenv("DATABASE_URL", f"postgresql://worker:{CANARY}@127.0.0.1:{free_port()}/gone")
+    operations_run_failure_sensor(failed_run(fresh_instance))
+    (alert,) = receiver.alerts
+    assert alert["message"].startswith("run of toy_job failed: work: ")
+    assert CANARY not in json.dumps(alert)
+    environment.setenv("ALERT_MIN_SEVERITY", "critical")
+    operations_run_failure_sensor(failed_run(fresh_instance))
+    assert 1 == len(receiver.alerts)
+
+
+def test_a_receiver_that_is_down_breaks_nothing_and_its_address_is_not_logged(
+    environment: pytest.MonkeyPatch,
+    postgres: Postgres,
+    fresh_instance: dg.DagsterInstance,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """The failure is in the log all the same, once; the address may hold a key."""
+    environment.setenv("ALERT_WEBHOOK_URL", f"http://127.0.0.1:{free_port()}/{CANARY}")
     configure_logging("debug", style="json")  # to the standard error of this test, as a process would write
     operations_run_failure_sensor(failed_run(fresh_instance))
+    assert "1 due, 1 message(s), 1 alert(s) not taken everywhere" == tick(fresh_instance, postgres)
     written = capfd.readouterr()
-    lines = [line for line in log_lines(written.err) if line["logger"] == "ingestion_pipeline.providers.alerts"]
-    assert ["error", "warning"] == [line["level"] for line in lines]
-    assert "alert not delivered" == lines[1]["event"]
-    assert "ConnectError" == lines[1]["reason"]
+    lines = {line["event"]: line for line in log_lines(written.err) if line["level"] in {"error", "warning"}}
+    assert "ConnectError" == lines["alert not delivered"]["reason"]
+    assert "error" == lines["run of toy_job failed: work: the disk of (internal address) is full"]["level"]
     assert CANARY not in written.out + written.err
-
-
-def test_a_receiver_that_refuses_breaks_nothing(
-    httpserver: HTTPServer, fresh_instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """HTTP 500 is tried again, then given up."""
-    httpserver.expect_request("/").respond_with_data("no", status=500)
-    monkeypatch.setenv("ALERT_WEBHOOK_URL", httpserver.url_for("/"))
-    with stamina.set_testing(True, attempts=2):
-        operations_run_failure_sensor(failed_run(fresh_instance))
-    assert 2 == len(httpserver.log)
-
-
-def becomes(instance: dg.DagsterInstance, key: dg.AssetKey, state: FreshnessState) -> None:
-    """Records the event that Dagster's freshness daemon records; test_up.py has the daemon do it."""
-    instance._report_runless_asset_event(
-        FreshnessStateChange(
-            key=key,
-            new_state=state,
-            previous_state=FreshnessState.UNKNOWN,
-            state_change_timestamp=utc_now().timestamp(),
-        )
-    )
-
-
-def tick(instance: dg.DagsterInstance, cursor: str | None) -> str | None:
-    """One evaluation of the sensor; the cursor for the next."""
-    context = dg.build_sensor_context(instance=instance, cursor=cursor, repository_def=REPOSITORY)
-    assert isinstance(operations_freshness_sensor(context), dg.SkipReason)
-    return context.cursor
-
-
-def test_a_change_of_freshness_is_one_alert(receiver: Receiver, fresh_instance: dg.DagsterInstance) -> None:
-    """Stale is a warning, broken an error; fine again is told to those who want to know; no change is silent."""
-    cursor = tick(fresh_instance, None)
-    becomes(fresh_instance, DAILY, FreshnessState.PASS)
-    cursor = tick(fresh_instance, cursor)
-    becomes(fresh_instance, DAILY, FreshnessState.WARN)
-    becomes(fresh_instance, SNAPSHOTS, FreshnessState.FAIL)
-    cursor = tick(fresh_instance, tick(fresh_instance, cursor))
-    assert [
-        ("warning", "freshness of market/ohlc_daily is WARN", {"asset": "market/ohlc_daily", "was": "PASS"}),
-        ("error", "freshness of market/snapshots is FAIL", {"asset": "market/snapshots", "was": "None"}),
-    ] == [(alert["severity"], alert["message"], alert["context"]) for alert in receiver.alerts]
-    becomes(fresh_instance, DAILY, FreshnessState.FAIL)
-    tick(fresh_instance, cursor)
-    assert ("error", {"asset": "market/ohlc_daily", "was": "WARN"}) == (
-        receiver.alerts[-1]["severity"],
-        receiver.alerts[-1]["context"],
-    )
-    assert 3 == len(receiver.alerts)
-
-
-def test_fine_again_is_an_alert_of_its_own_severity(
-    receiver: Receiver, fresh_instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """`info`: below the default, sent where ALERT_MIN_SEVERITY asks for it."""
-    becomes(fresh_instance, DAILY, FreshnessState.FAIL)
-    cursor = tick(fresh_instance, None)
-    becomes(fresh_instance, DAILY, FreshnessState.PASS)
-    tick(fresh_instance, cursor)
-    assert ["error"] == [alert["severity"] for alert in receiver.alerts]
-    monkeypatch.setenv("ALERT_MIN_SEVERITY", "info")
-    tick(fresh_instance, cursor)
-    assert ["error", "info"] == [alert["severity"] for alert in receiver.alerts]
-
-
-def test_the_first_sight_of_a_healthy_pipeline_is_silent(
-    receiver: Receiver, fresh_instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A restart with a lost cursor does not announce what was never broken; what never ran is no alert either."""
-    monkeypatch.setenv("ALERT_MIN_SEVERITY", "info")
-    becomes(fresh_instance, DAILY, FreshnessState.PASS)
-    becomes(fresh_instance, SNAPSHOTS, FreshnessState.UNKNOWN)
-    tick(fresh_instance, None)
-    assert [] == receiver.alerts
 
 
 def upkeep(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> dg.JobExecutionResult:
     """A run of the job as Dagster's launcher starts one: from the code location, with its own resources."""
     monkeypatch.setenv("INGESTION_HOME", str(pipeline.settings.ingestion_home))
+    monkeypatch.setenv("DATABASE_URL", pipeline.postgres.url)
     repository = ReconstructableRepository.for_module("ingestion_pipeline.definitions", "defs", str(PROJECT_ROOT))
     job = repository.get_reconstructable_job("operations_upkeep_job")
     return dg.execute_job(job, instance=pipeline.instance)
@@ -263,3 +271,69 @@ def test_upkeep_without_any_run_files_succeeds(pipeline: Pipeline, monkeypatch: 
     """An installation whose files go elsewhere has no such folder."""
     assert not (pipeline.settings.ingestion_home / "dagster").exists()
     assert upkeep(pipeline, monkeypatch).success
+
+
+def stored_rows(database_url: str, now: datetime) -> None:
+    """Of each table one row that has been over for longer than it is kept, one that has not, and what is never removed."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("set session_replication_role = replica")  # the states are not reached by the functions
+        for name, (kept, _) in KEPT.items():
+            for age in (kept + DAY, kept - DAY):
+                at = now - age
+                if name == "jobs":
+                    job = "insert into operations.jobs (job_type, status, owner_id, output_data, finished_at) values "
+                    connection.execute(f"{job} ('a', 'COMPLETED', 'x', '{{}}', %s)", [at])
+                elif name == "deliveries":
+                    for status in ("processed", "dead", "rejected"):
+                        delivery(connection, status, at)
+        connection.execute(
+            "insert into operations.jobs (job_type, owner_id, run_at) values ('a', 'x', now() - interval '1 year')"
+        )
+        delivery(connection, "pending", now - 365 * DAY)
+
+
+def delivery(connection: psycopg.Connection[Any], status: str, at: datetime) -> None:
+    settled = None if status == "pending" else at
+    connection.execute(
+        "insert into operations.deliveries (source, idempotency_key, event_type, payload, status, reason, received_at, "
+        "settled_at, scheme, signed_by) values ('a', %s, 'b', '{}', %s, 'c', %s, %s, 'sha256', 'd')",
+        [str(uuid4()), status, at, settled],
+    )
+
+
+def test_upkeep_removes_rows_that_have_long_been_over_and_no_others(postgres: Postgres, database_url: str) -> None:
+    """Ninety days after their end; never what waits for somebody: pending, dead and rejected deliveries, open alerts."""
+    now = utc_now()
+    stored_rows(database_url, now)
+    for age in (91, 89):
+        at = now - age * DAY
+        raise_alert(postgres, Alert("info", "over"), "over", now=at)
+        resolve_alert(postgres, "over", now=at)
+        with postgres.transaction() as connection:
+            connection.execute("select operations.claim_notices(10, '1 minute', %s, %s)", [QUIET_TIME, at + QUIET_TIME])
+    raise_alert(postgres, Alert("info", "open"), "open", now=now - 365 * DAY)
+    assert {"alerts": 1, "jobs": 1, "deliveries": 1, "metrics": 0} == remove_old(postgres, now=now)
+    assert {"alerts": 0, "jobs": 0, "deliveries": 0, "metrics": 0} == remove_old(postgres, now=now)
+    with psycopg.connect(database_url) as connection:
+        left = {
+            table: connection.execute(f"select count(*) from operations.{table}").fetchone()[0]  # type: ignore[index]
+            for table in KEPT
+        }
+        statuses = connection.execute(
+            "select status, count(*) from operations.deliveries group by 1 order by 1"
+        ).fetchall()
+    assert {"alerts": 2, "jobs": 2, "deliveries": 6} == left
+    assert [("dead", 2), ("pending", 1), ("processed", 1), ("rejected", 2)] == statuses
+
+
+def test_upkeep_removes_old_metrics(pipeline: Pipeline, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By operations.remove_old_metrics, in the same run as the rest."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        for days in (1, 3):
+            connection.execute(
+                "insert into operations.metric_minutes (minute, name, labels, value) "
+                "values (date_trunc('minute', now()) - make_interval(days => %s), 'a', '{}', 1)",
+                [days],
+            )
+        assert upkeep(pipeline, monkeypatch).success
+        assert [(1,)] == connection.execute("select count(*) from operations.metric_minutes").fetchall()

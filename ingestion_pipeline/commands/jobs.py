@@ -1,0 +1,201 @@
+"""The commands of whoever looks after jobs: list them, look at one, ask for one, cancel it, have it tried again."""
+
+import json
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from difflib import get_close_matches
+from getpass import getuser
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+from uuid import UUID
+
+import typer
+
+from ingestion_pipeline.core.errors import ConfigurationError
+from ingestion_pipeline.core.logs import configure_logging
+from ingestion_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from ingestion_pipeline.core.jobs import JobType
+    from ingestion_pipeline.storage.jobs import JobQueue
+    from ingestion_pipeline.storage.postgres import Postgres
+
+T = TypeVar("T")
+
+jobs = typer.Typer(help="Jobs: what was asked for, what became of it.", no_args_is_help=True)
+
+DEFAULT_ROWS, MOST_ROWS = 20, 10_000
+MINUTE = "%Y-%m-%dT%H:%M"
+KNOWN_ID = "the id of a job; `jobs list` shows them"
+_AUDIT = """
+insert into operations.audit_log (actor, action, details)
+values (:actor, :action, jsonb_build_object('job_id', cast(:job_id as text)))
+"""
+
+Id = Annotated[str, typer.Argument(help="The job's id")]
+Market = Annotated[str | None, typer.Option("--market", help="The market that it is about")]
+StatusOption = Literal["QUEUED", "RUNNING", "RETRYING", "COMPLETED", "FAILED", "CANCELLED"]
+
+
+@dataclass(frozen=True)
+class _Stores:
+    postgres: "Postgres"
+    queue: "JobQueue"
+
+
+@jobs.command("list")
+def show_all(
+    *,
+    status: Annotated[StatusOption | None, typer.Option(help="Only these")] = None,
+    job_type: Annotated[str | None, typer.Option("--type", help="Only of this type")] = None,
+    market: Market = None,
+    limit: Annotated[int, typer.Option(min=1, max=MOST_ROWS, help="How many at most")] = DEFAULT_ROWS,
+) -> None:
+    """Jobs of everybody, newest first; the last error stands below them."""
+    with _stores() as stores:
+        rows = stores.queue.jobs(status=status, job_type=job_type, market_slug=market, rows=limit)
+    for job in rows:
+        about = f"  {job.market_slug}" if job.market_slug else ""
+        attempts = f"attempt {job.attempt_count} of {job.max_attempts}"
+        typer.echo(
+            f"{job.job_id}  {job.created_at:%Y-%m-%d %H:%M:%S}  {job.status:<9}  {job.job_type}{about}  {attempts}"
+        )
+        if job.error_message:
+            typer.echo(f"    {job.error_kind or 'cancelled'}: {job.error_message}")
+    if not rows:
+        typer.echo("no jobs")
+
+
+@jobs.command()
+def show(job_id: Id) -> None:
+    """One job with its attempts, as JSON."""
+    with _stores() as stores:
+        job = _found(stores.queue.job(_uuid(job_id)), job_id)
+        attempts = stores.queue.attempts(job.job_id)
+    typer.echo(json.dumps({**asdict(job), "attempts": attempts}, indent=2, default=str, ensure_ascii=False))
+
+
+@jobs.command()
+def submit(
+    job_type: Annotated[str, typer.Argument(help="Such as market_ingest")],
+    *,
+    input_data: Annotated[str, typer.Option("--input", help="What it needs, as JSON")] = "{}",
+    market: Market = None,
+    unique_key: Annotated[
+        str | None, typer.Option(help="While a job with it is not finished, no other is made")
+    ] = None,
+    priority: Annotated[int, typer.Option(min=-100, max=100, help="Higher ones first")] = 0,
+    run_at: Annotated[datetime | None, typer.Option(formats=[MINUTE], help="Not before this minute, UTC")] = None,
+) -> None:
+    """Ask for a job; a worker of `up` does it within seconds."""
+    from ingestion_pipeline.storage.jobs import NewJob
+
+    kind = _type(job_type)
+    data = _input(kind, input_data)
+    new = NewJob(
+        job_type=kind.name,
+        owner_id=_operator(),
+        input_data=data,
+        market_slug=market,
+        unique_key=unique_key,
+        priority=priority,
+        run_at=None if run_at is None else run_at.replace(tzinfo=UTC),
+        max_attempts=kind.max_attempts,
+    )
+    with _stores() as stores:
+        job_id, is_new = stores.queue.enqueue(new)
+    typer.echo(job_id if is_new else f"{job_id}  is not finished and has this key")
+
+
+@jobs.command()
+def cancel(job_id: Id) -> None:
+    """Cancel a job; one that runs is asked to end."""
+    with _stores() as stores:
+        status = _found(stores.queue.cancel(_uuid(job_id)), job_id)
+        if status not in ("CANCELLED", "RUNNING"):
+            raise ConfigurationError("JOB_ID", job_id, f"a job that is not finished: it is {status}")
+        _audit(stores.postgres, "job cancel", job_id)
+    typer.echo("cancelled" if status == "CANCELLED" else "it runs and is asked to end")
+
+
+@jobs.command()
+def retry(job_id: Id) -> None:
+    """Have a failed or cancelled job tried again."""
+    import psycopg
+
+    with _stores() as stores:
+        try:
+            status = _found(stores.queue.retry(_uuid(job_id)), job_id)
+        except psycopg.errors.UniqueViolation:
+            expected = "a job whose unique key no unfinished job has"
+            raise ConfigurationError("JOB_ID", job_id, expected) from None
+        if status != "QUEUED":
+            raise ConfigurationError("JOB_ID", job_id, f"a job that failed or was cancelled: it is {status}")
+        _audit(stores.postgres, "job retry", job_id)
+    typer.echo("it is in the queue again")
+
+
+def job_types() -> "dict[str, JobType]":
+    """Every kind of job, by name."""
+    from ingestion_pipeline.kinds import JOB_TYPES
+
+    return {it.name: it for it in JOB_TYPES}
+
+
+def _type(name: str) -> "JobType":
+    types = job_types()
+    if name not in types:
+        raise ConfigurationError("TYPE", name, " or ".join(get_close_matches(name, types) or sorted(types)))
+    return types[name]
+
+
+def _input(kind: "JobType", text: str) -> dict[str, object]:
+    import msgspec
+
+    try:
+        data = msgspec.json.decode(text.encode(), type=dict[str, object])
+        kind.input_of(data)
+    except (msgspec.MsgspecError, UnicodeEncodeError) as error:
+        raise ConfigurationError("--input", text, f"a JSON object that fits {kind.name}: {error}") from None
+    return data
+
+
+def _found(value: T | None, job_id: str) -> T:
+    if value is None:
+        raise ConfigurationError("JOB_ID", job_id, KNOWN_ID)
+    return value
+
+
+def _uuid(job_id: str) -> str:
+    try:
+        return str(UUID(job_id))
+    except ValueError:
+        raise ConfigurationError("JOB_ID", job_id, KNOWN_ID) from None
+
+
+def _audit(postgres: "Postgres", action: str, job_id: str) -> None:
+    postgres.execute(_AUDIT, {"actor": _operator(), "action": action, "job_id": job_id})
+
+
+@contextmanager
+def _stores() -> Iterator[_Stores]:
+    from ingestion_pipeline.storage.database import database
+    from ingestion_pipeline.storage.jobs import JobQueue
+    from ingestion_pipeline.storage.postgres import Postgres
+
+    settings = Settings.from_environment()
+    configure_logging(settings.log_level, style=settings.log_format, secrets=settings.secrets())
+    with (
+        database(settings, purpose="read") as environment,
+        closing(Postgres(environment["DATABASE_URL"])) as postgres,
+    ):
+        yield _Stores(postgres, JobQueue(postgres))
+
+
+def _operator() -> str:
+    """Who runs the command, as owner and for the audit log."""
+    try:
+        return f"cli:{getuser()}"
+    except (KeyError, OSError):  # a container without users
+        return "cli"

@@ -1,0 +1,141 @@
+"""The endpoints of jobs as OpenAPI describes them: bodies, parameters and answers. No behaviour."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from ingestion_pipeline.core.jobs import JobType
+from ingestion_pipeline.intake.endpoints import Response
+
+MAX_PAGE, DEFAULT_PAGE = 500, 50
+HIGHEST_PRIORITY = 100
+STATUSES = ["QUEUED", "RUNNING", "RETRYING", "COMPLETED", "FAILED", "CANCELLED"]
+SLUG = r"^[a-z0-9]+(-[a-z0-9]+)*$"
+LONGEST_SLUG, LONGEST_KEY = 100, 300
+
+_INSTANT = {"type": "string", "format": "date-time"}
+_INSTANT_OR_NULL = {"type": ["string", "null"], "format": "date-time"}
+_TEXT_OR_NULL = {"type": ["string", "null"]}
+_COUNT = {"type": "integer", "minimum": 0}
+_UUID = {"type": "string", "format": "uuid"}
+_STATUS = {"type": "string", "enum": STATUSES}
+_ERROR_KIND = {"type": ["string", "null"], "enum": ["transient", "permanent", "lost", None]}
+_SLUG = {"type": "string", "pattern": SLUG, "maxLength": LONGEST_SLUG}
+
+
+def _object(**properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "required": list(properties), "properties": properties}
+
+
+def _parameter(name: str, schema: dict[str, Any], description: str) -> dict[str, Any]:
+    return {"name": name, "in": "query", "required": False, "schema": schema, "description": description}
+
+
+_JOB_PROPERTIES: dict[str, dict[str, Any]] = {
+    "job_id": _UUID,
+    "job_type": {"type": "string"},
+    "status": _STATUS,
+    "market_slug": _TEXT_OR_NULL,
+    "input_data": {"type": "object"},
+    "output_data": {"type": ["object", "null"]},
+    "processing_time_ms": {"type": ["number", "null"], "minimum": 0},
+    "error_kind": _ERROR_KIND,
+    "error_message": _TEXT_OR_NULL,
+    "owner_id": {"type": "string"},
+    "request_id": _TEXT_OR_NULL,
+    "unique_key": _TEXT_OR_NULL,
+    "priority": {"type": "integer"},
+    "attempt_count": _COUNT,
+    "max_attempts": _COUNT,
+    "postponed_count": _COUNT,
+    "run_at": _INSTANT,
+    "cancel_requested_at": _INSTANT_OR_NULL,
+    "created_at": _INSTANT,
+    "started_at": _INSTANT_OR_NULL,
+    "finished_at": _INSTANT_OR_NULL,
+    "updated_at": _INSTANT,
+}
+JOB_FIELDS = tuple(_JOB_PROPERTIES)
+_JOB = _object(**_JOB_PROPERTIES)
+_ATTEMPT = _object(
+    attempt={"type": "integer", "minimum": 1},
+    dagster_run_id=_TEXT_OR_NULL,
+    started_at=_INSTANT,
+    finished_at=_INSTANT_OR_NULL,
+    outcome={
+        "type": ["string", "null"],
+        "enum": ["completed", "retrying", "failed", "postponed", "cancelled", "lost", None],
+    },
+    error_kind=_ERROR_KIND,
+    error_message=_TEXT_OR_NULL,
+)
+JOB_PARAMETERS = [{"name": "job_id", "in": "path", "required": True, "schema": _UUID}]
+_NO_JOB = Response(description="The caller has no such job")
+
+
+def submit_schema(types: Sequence[JobType]) -> dict[str, Any]:
+    """The body of POST /api/jobs."""
+    return {
+        "type": "object",
+        "required": ["job_type"],
+        "additionalProperties": False,
+        "properties": {
+            "job_type": {"type": "string", "enum": [it.name for it in types]},
+            "market_slug": _SLUG,
+            "input_data": {"type": "object", "default": {}},
+            "unique_key": {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY},
+            "priority": {"type": "integer", "minimum": -HIGHEST_PRIORITY, "maximum": HIGHEST_PRIORITY, "default": 0},
+            "run_at": _INSTANT,
+        },
+    }
+
+
+def submit_description(types: Sequence[JobType]) -> str:
+    """What kinds of jobs there are."""
+    kinds = "; ".join(f"`{it.name}`: {it.summary}" for it in types)
+    return (
+        f"{kinds}. With a `unique_key`, an unfinished job of the caller with that type and key is answered instead of "
+        "a new one, as `duplicate: true`."
+    )
+
+
+SUBMIT_RESPONSES = {
+    202: Response(
+        description="The job; `Location` says where to ask for it",
+        schema=_object(**_JOB_PROPERTIES, duplicate={"type": "boolean"}),
+    ),
+    429: Response(description="The caller has too many unfinished jobs"),
+}
+LIST_PARAMETERS = [
+    _parameter("status", _STATUS, "Only jobs in this state"),
+    _parameter("job_type", {"type": "string", "minLength": 1}, "Only jobs of this type"),
+    _parameter("market_slug", _SLUG, "Only jobs about this market"),
+    _parameter(
+        "limit", {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": DEFAULT_PAGE}, "Rows of one page"
+    ),
+    _parameter("cursor", {"type": "string", "minLength": 1}, "`next_cursor` of the page before"),
+]
+LIST_RESPONSES = {
+    200: Response(
+        description="One page of the caller's jobs, of everybody's for `jobs:admin`, newest first",
+        schema=_object(jobs={"type": "array", "items": _JOB}, next_cursor=_TEXT_OR_NULL),
+    )
+}
+WAIT = _parameter("wait", {"type": "number", "minimum": 0}, "Seconds to wait for its end, at most JOB_WAIT_SECONDS")
+SHOW_RESPONSES = {
+    200: Response(
+        description="The job with its attempts",
+        schema=_object(**_JOB_PROPERTIES, attempts={"type": "array", "items": _ATTEMPT}),
+    ),
+    404: _NO_JOB,
+}
+CANCEL_RESPONSES = {
+    200: Response(description="It is cancelled", schema=_JOB),
+    202: Response(description="It runs, and its handler is asked to end", schema=_JOB),
+    404: _NO_JOB,
+    409: Response(description="It is finished"),
+}
+RETRY_RESPONSES = {
+    202: Response(description="It is in the queue again", schema=_JOB),
+    404: _NO_JOB,
+    409: Response(description="It has neither failed nor been cancelled, or an unfinished job has its unique key"),
+}

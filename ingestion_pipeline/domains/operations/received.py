@@ -1,0 +1,210 @@
+"""From the bytes of a webhook or of a dropped record to a delivery to keep: pending if it is right, rejected if not.
+
+Belongs here: what a body must say, whoever brings it, now or in a replay. Does not belong here: who signed it
+(intake/signatures.py), how it is kept (storage/inbox.py), what its data means (each domain's DeliveryTypes).
+"""
+
+import difflib
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from http import HTTPStatus
+from typing import Annotated, Any
+
+import msgspec
+
+from ingestion_pipeline.core.deliveries import DeliveryType
+from ingestion_pipeline.core.ids import digest
+from ingestion_pipeline.intake.bodies import decode, field_error, require_storable
+from ingestion_pipeline.intake.problems import FieldError, Problem, printable, shown
+from ingestion_pipeline.storage.inbox import NewDelivery, Scheme
+
+UNKNOWN_TYPE = "unknown"
+LONGEST_ID, LONGEST_SOURCE, LONGEST_TYPE, LONGEST_SLUG = 256, 100, 200, 100
+SOURCE_PATTERN = "^[A-Za-z0-9][A-Za-z0-9._-]*$"
+SLUG_PATTERN = "^[a-z0-9]+(-[a-z0-9]+)*$"
+
+_Source = Annotated[str, msgspec.Meta(pattern=SOURCE_PATTERN, max_length=LONGEST_SOURCE)]
+_FIELDS: Mapping[str, Any] = {
+    "event_type": Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_TYPE)],
+    "market_slug": Annotated[str, msgspec.Meta(pattern=SLUG_PATTERN, max_length=LONGEST_SLUG)] | None,
+    "source": _Source | None,
+    "id": Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_ID)] | None,
+    "timestamp": str | int | float | None,
+}
+_ANY = msgspec.json.Decoder()
+_IS_NOT = re.compile(r"(?P<field>.+?) is not (?P<expected>.+)")  # how a type's own rules say what is wrong
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """How a body came: `source` is the one that signed it, if its secret is nobody else's; `key` the signed id.
+
+    `default_source` is that of a body that names none.
+    """
+
+    scheme: Scheme
+    signed_by: str
+    default_source: str
+    source: str | None = None
+    signed_at: datetime | None = None
+    key: str | None = None
+    origin: str = "http"
+    request_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Received:
+    """A delivery to keep, and what the sender is told when it is wrong."""
+
+    delivery: NewDelivery
+    problem: Problem | None
+
+
+class Reader:
+    """Judges bodies by `types`. A source of `named_sources` has secrets of its own: others cannot speak for it."""
+
+    def __init__(
+        self, types: Sequence[DeliveryType], *, named_sources: Collection[str] = (), max_depth: int = 32
+    ) -> None:
+        self._types = {it.name: it for it in types}
+        self._named_sources = named_sources
+        self._max_depth = max_depth
+
+    def read(self, body: bytes, provenance: Provenance) -> Received:
+        """The delivery that `body`, which is UTF-8, is.
+
+        Raises:
+            Problem: 400, it is not JSON; nothing of it can be kept.
+        """
+        try:
+            require_storable(body, max_depth=self._max_depth)
+            sent = decode(body, _ANY, max_depth=self._max_depth)
+        except Problem as unstorable:
+            if unstorable.status != HTTPStatus.UNPROCESSABLE_ENTITY:
+                raise
+            return self.refused(body, provenance, unstorable)
+        payload = normalised(sent)
+        kept = body if payload is sent else msgspec.json.encode(payload)
+        fields = payload if isinstance(payload, dict) else {}
+        errors = [*self.errors(payload, source=provenance.source), *self._claim_errors(fields, provenance)]
+        if errors:
+            problem = Problem(422, reason_of(errors), errors=errors)
+            return Received(self._rejected(body, kept, fields, provenance, problem), problem)
+        source = provenance.source or fields.get("source") or provenance.default_source
+        return Received(self._delivery(body, kept, fields, provenance, source=source), None)
+
+    def refused(self, body: bytes, provenance: Provenance, problem: Problem) -> Received:
+        """A body that cannot be stored as what it says is kept as the text that it is."""
+        return Received(self._rejected(body, msgspec.json.encode(body.decode()), {}, provenance, problem), problem)
+
+    def errors(self, payload: Any, *, source: str | None) -> list[FieldError]:
+        """What is wrong with `payload`, all of it; if `source` is known, also one that names another."""
+        if not isinstance(payload, dict):
+            return [FieldError("body", "object", type(payload).__name__)]
+        errors = [error for name in _FIELDS if (error := _field_error(payload, name))]
+        wrong = {error.field for error in errors}
+        named = payload.get("source")
+        if source is not None and named is not None and named != source and "source" not in wrong:
+            errors.append(FieldError("source", f"{source}, who signed it", shown(named)))
+        kind = self._types.get(payload["event_type"]) if "event_type" not in wrong else None
+        if kind is None and "event_type" not in wrong:
+            errors.append(self._unknown_type(payload["event_type"]))
+        if kind and kind.needs_market and payload.get("market_slug") is None:
+            errors.append(FieldError("market_slug", "the market that the data is about", "nothing"))
+        if "data" not in payload:
+            errors.append(FieldError("data", "a value", "nothing"))
+        elif kind:
+            errors += _data_errors(kind, payload["data"])
+        return errors
+
+    def _claim_errors(self, fields: Mapping[str, Any], provenance: Provenance) -> list[FieldError]:
+        named = fields.get("source")
+        is_anybody = provenance.source is None and provenance.scheme != "file"
+        if is_anybody and isinstance(named, str) and named in self._named_sources:
+            return [FieldError("source", "a signature by one of that source's own secrets", named)]
+        return []
+
+    def _unknown_type(self, name: str) -> FieldError:
+        nearest = difflib.get_close_matches(name, self._types, n=1)
+        hint = f"{nearest[0]} (the nearest known)" if nearest else " or ".join(sorted(self._types))
+        return FieldError("event_type", hint, shown(name))
+
+    def _rejected(
+        self, body: bytes, payload: bytes, fields: Mapping[str, Any], provenance: Provenance, problem: Problem
+    ) -> NewDelivery:
+        wrong = {error.field for error in problem.errors}
+        source = provenance.source or provenance.default_source
+        if provenance.source is None and "source" not in wrong:
+            source = fields.get("source") or source
+        return self._delivery(body, payload, fields, provenance, source=source, reason=printable(problem.detail))
+
+    def _delivery(
+        self,
+        body: bytes,
+        payload: bytes,
+        fields: Mapping[str, Any],
+        provenance: Provenance,
+        *,
+        source: str,
+        reason: str | None = None,
+    ) -> NewDelivery:
+        """Fields that are wrong in themselves are left out: they are in the payload."""
+        good = {name: fields.get(name) for name in _FIELDS if not _field_error(fields, name)}
+        return NewDelivery(
+            source=source,
+            idempotency_key=provenance.key or good.get("id") or digest(body),
+            event_type=good.get("event_type") or UNKNOWN_TYPE,
+            market_slug=good.get("market_slug"),
+            payload=payload,
+            reason=reason,
+            scheme=provenance.scheme,
+            signed_by=provenance.signed_by,
+            signed_at=provenance.signed_at,
+            origin=provenance.origin,
+            request_id=provenance.request_id,
+        )
+
+
+def normalised(payload: Any) -> Any:
+    """A Standard Webhooks body (`type`, `data`) as ours: its type is the event type, market and source move outside."""
+    if not isinstance(payload, dict) or "event_type" in payload or "type" not in payload:
+        return payload
+    outside: dict[str, Any] = {"event_type": payload["type"]}
+    data = payload.get("data")
+    if isinstance(data, dict):
+        outside |= {name: data[name] for name in ("market_slug", "source") if name in data}
+        outside["data"] = {name: value for name, value in data.items() if name not in outside}
+    return {**payload, **outside}
+
+
+def reason_of(errors: Sequence[FieldError]) -> str:
+    """All of them in one line."""
+    return "; ".join(
+        f"{error.field}{'' if error.seen is None else f' is {error.seen}'}: expected {error.expected}"
+        for error in errors
+    )
+
+
+def _field_error(payload: Mapping[str, Any], name: str) -> FieldError | None:
+    if name == "event_type" and name not in payload:
+        return FieldError(name, "a value", "nothing")
+    try:
+        msgspec.convert(payload.get(name), _FIELDS[name])
+    except msgspec.ValidationError as error:
+        found = field_error(str(error))
+        return FieldError(name, found.expected, found.seen or shown(payload.get(name)))
+    return None
+
+
+def _data_errors(kind: DeliveryType, data: Any) -> list[FieldError]:
+    try:
+        kind.data_of(data)
+    except msgspec.ValidationError as error:
+        found = field_error(str(error))
+        where = "data" if found.field == "body" else f"data.{found.field}".replace("data.[", "data[")
+        if own := _IS_NOT.fullmatch(found.expected):
+            return [FieldError(f"{where}.{own['field']}", own["expected"])]
+        return [FieldError(where, found.expected, found.seen)]
+    return []

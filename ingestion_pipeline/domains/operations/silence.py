@@ -1,0 +1,29 @@
+"""The dead man's switch of the inbox: which sources have not delivered for longer than they may be silent."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from ingestion_pipeline.core.clock import utc_now
+from ingestion_pipeline.core.silence import Silence
+from ingestion_pipeline.storage.postgres import Postgres
+
+_SOURCES = "select source, last_received_at from operations.delivery_sources order by source"
+
+
+@dataclass(frozen=True)
+class SilentSource:
+    """One source that is overdue: when it last delivered, how long ago, and how long it may be silent."""
+
+    source: str
+    last_received_at: datetime
+    silent_for: timedelta
+    allowed: timedelta
+
+
+def silent_sources(postgres: Postgres, silence: Silence, *, now: datetime | None = None) -> list[SilentSource]:
+    """The sources that are overdue by the rules of `silence`, at `now`; one that never delivered is not expected."""
+    now = now or utc_now()
+    with postgres.transaction() as connection:
+        rows = connection.execute(_SOURCES).fetchall()
+    known = [SilentSource(source, last, now - last, silence.of(source)) for source, last in rows]
+    return [it for it in known if it.silent_for > it.allowed]

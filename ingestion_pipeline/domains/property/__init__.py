@@ -1,0 +1,1 @@
+"""Property data (seed S0): macro series, fundamentals of markets, comparable sales, valuations and their accuracy."""

@@ -1,0 +1,60 @@
+"""When property data is ingested: deliveries within seconds, macro series hourly, everything with its checks daily.
+
+All on by default.
+"""
+
+import dagster as dg
+
+from ingestion_pipeline.domains.property.assets import DELIVERIES_JOB
+from ingestion_pipeline.domains.property.contracts import COMPS_UPSERT, FUNDAMENTALS_UPSERT, MACRO_UPDATE
+from ingestion_pipeline.domains.property.tables import COMPS, FUNDAMENTALS, MACRO_OBSERVATIONS
+from ingestion_pipeline.orchestration.inbox import delivery_sensor
+from ingestion_pipeline.orchestration.schedules import overtaken, selection
+
+HOURLY, DAILY = "10 * * * *", "30 6 * * *"
+APPLYING = {FUNDAMENTALS_UPSERT: FUNDAMENTALS, COMPS_UPSERT: COMPS, MACRO_UPDATE: MACRO_OBSERVATIONS}
+
+property_deliveries_job = dg.define_asset_job(
+    DELIVERIES_JOB,
+    selection=selection(*APPLYING.values()).without_checks(),
+    description="Applies what was delivered: fundamentals, comparable sales, macro series.",
+)
+property_macro_job = dg.define_asset_job(
+    "property_macro_job", selection=selection(MACRO_OBSERVATIONS), description="Macro series from FRED, with checks."
+)
+property_daily_job = dg.define_asset_job(
+    "property_daily_job",
+    selection=dg.AssetSelection.groups("property"),
+    description="Every property asset with its checks: staleness of all markets, valuations, their accuracy.",
+)
+
+
+@dg.schedule(
+    job=property_macro_job,
+    cron_schedule=HOURLY,
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Macro series every hour.",
+)
+def property_hourly_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    return overtaken(context, HOURLY) or dg.RunRequest()
+
+
+@dg.schedule(
+    job=property_daily_job,
+    cron_schedule=DAILY,
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Every property asset once a day.",
+)
+def property_daily_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    return overtaken(context, DAILY) or dg.RunRequest()
+
+
+webhook_drop_sensor = delivery_sensor(
+    "webhook_drop_sensor",
+    property_deliveries_job,
+    {event_type: dg.AssetKey(list(table.asset_key)) for event_type, table in APPLYING.items()},
+)
+
+JOBS = [property_deliveries_job, property_macro_job, property_daily_job]
+SCHEDULES = [property_hourly_schedule, property_daily_schedule]
+SENSORS = [webhook_drop_sensor]

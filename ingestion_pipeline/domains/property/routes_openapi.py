@@ -1,0 +1,188 @@
+"""The property endpoints as OpenAPI describes them: parameters and answers. No behaviour."""
+
+from typing import Any
+
+from ingestion_pipeline.domains.property.metrics import METRICS
+from ingestion_pipeline.domains.property.reads import DEFAULT_OBSERVATIONS, DEFAULT_ROWS
+from ingestion_pipeline.intake.endpoints import Response
+
+MAX_OBSERVATIONS, MAX_ROWS = 5_000, 1_000
+
+_DATE = {"type": "string", "format": "date"}
+_INSTANT = {"type": "string", "format": "date-time"}
+_NUMBER = {"type": "number"}
+_NUMBER_OR_NULL = {"type": ["number", "null"]}
+_TEXT = {"type": "string"}
+_TEXT_OR_NULL = {"type": ["string", "null"]}
+_COUNT = {"type": "integer", "minimum": 0}
+_RATIO = {"type": "number", "minimum": 0, "maximum": 1}
+_MORE = {"type": "boolean", "description": "There are older ones"}
+_CURSOR = {"type": ["string", "null"], "description": "Ask for the next page with it; null on the last one"}
+
+
+def _object(**properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "required": list(properties), "properties": properties}
+
+
+def _array(items: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "items": items}
+
+
+def _parameter(name: str, schema: dict[str, Any], description: str, *, place: str = "query") -> dict[str, Any]:
+    return {
+        "name": name,
+        "in": place,
+        "required": place == "path",
+        "schema": schema,
+        "description": description,
+    }
+
+
+def _limit(most: int, default: int) -> dict[str, Any]:
+    schema = {"type": "integer", "minimum": 1, "maximum": most, "default": default}
+    return _parameter("limit", schema, "Rows of one page")
+
+
+_MARKET = _parameter(
+    "market_slug", {"type": "string", "examples": ["dallas"]}, "The market, as in its deliveries", place="path"
+)
+_FROM = _parameter("from", _DATE, "Of this day or later")
+_TO = _parameter("to", _DATE, "Of a day before this one")
+_PAGE = _parameter("cursor", {"type": "string", "minLength": 1}, "`next_cursor` of the page before")
+
+MACRO_PARAMETERS = [
+    _parameter(
+        "series_id", {"type": "string", "examples": ["MORTGAGE30US"]}, "The series, as FRED has it", place="path"
+    ),
+    _FROM,
+    _TO,
+    _limit(MAX_OBSERVATIONS, DEFAULT_OBSERVATIONS),
+]
+FUNDAMENTALS_PARAMETERS = [
+    _MARKET,
+    _parameter("metric", {"type": "string", "enum": list(METRICS)}, "The history of this metric"),
+    _parameter("from", _DATE, "Of this day or later; with `metric`"),
+    _parameter("to", _DATE, "Of a day before this one; with `metric`"),
+    _limit(MAX_ROWS, DEFAULT_ROWS),
+]
+COMPS_PARAMETERS = [
+    _MARKET,
+    _parameter("property_type", _TEXT | {"minLength": 1, "maxLength": 50}, "Only sales of this type"),
+    _FROM,
+    _TO,
+    _limit(MAX_ROWS, DEFAULT_ROWS),
+    _PAGE,
+]
+PREDICTIONS_PARAMETERS = [
+    _MARKET,
+    _parameter("job_id", {"type": "string", "format": "uuid"}, "Only those that this job asked for"),
+    _parameter(
+        "is_out_of_sample",
+        {"type": "string", "enum": ["true", "false"]},
+        "Only sales valued as of the day before, or only the others",
+    ),
+    _limit(MAX_ROWS, DEFAULT_ROWS),
+    _PAGE,
+]
+
+_OBSERVATION = _object(
+    observation_date=_DATE,
+    value=_NUMBER_OR_NULL,
+    vintage_date=_DATE,
+    confirmed_date=_DATE,
+    source=_TEXT,
+    received_at=_INSTANT,
+)
+_FUNDAMENTAL = _object(
+    metric=_TEXT, value=_NUMBER, unit=_TEXT, as_of_date=_DATE, source=_TEXT, revision=_COUNT, received_at=_INSTANT
+)
+_STALENESS = _object(
+    last_as_of_date=_DATE,
+    age_days={"type": "integer"},
+    max_age_days=_COUNT,
+    is_stale={"type": "boolean"},
+    checked_at=_INSTANT,
+)
+_COMP = _object(
+    source=_TEXT,
+    comp_id=_TEXT,
+    property_type=_TEXT,
+    sale_date=_DATE,
+    sale_price_usd=_NUMBER,
+    living_area_sqft=_NUMBER_OR_NULL,
+    bedrooms=_NUMBER_OR_NULL,
+    bathrooms=_NUMBER_OR_NULL,
+    lot_sqft=_NUMBER_OR_NULL,
+    year_built={"type": ["integer", "null"]},
+    latitude=_NUMBER_OR_NULL,
+    longitude=_NUMBER_OR_NULL,
+    address=_TEXT_OR_NULL,
+    revision=_COUNT,
+    received_at=_INSTANT,
+)
+_PREDICTION = _object(
+    prediction_id=_TEXT,
+    property_type=_TEXT,
+    subject_id=_TEXT,
+    subject={"type": "object"},
+    valuation_date=_DATE,
+    estimate_usd=_NUMBER_OR_NULL,
+    low_usd=_NUMBER_OR_NULL,
+    high_usd=_NUMBER_OR_NULL,
+    comp_count=_COUNT,
+    dispersion_ratio=_NUMBER_OR_NULL,
+    confidence_ratio=_RATIO,
+    filter_step={"type": ["integer", "null"]},
+    time_adjustment={"type": "string", "enum": ["index", "trend", "none"]},
+    is_out_of_sample={"type": "boolean"},
+    sale_price_usd=_NUMBER_OR_NULL,
+    method_version=_TEXT,
+    made_at=_INSTANT,
+    job_id=_TEXT_OR_NULL,
+)
+_ACCURACY = _object(
+    as_of_date=_DATE,
+    market_slug=_TEXT,
+    property_type=_TEXT,
+    method_version=_TEXT,
+    window_days=_COUNT,
+    prediction_count=_COUNT,
+    valued_count=_COUNT,
+    mdape_ratio=_NUMBER_OR_NULL,
+    ppe10_ratio=_NUMBER_OR_NULL,
+    ppe20_ratio=_NUMBER_OR_NULL,
+    bias_ratio=_NUMBER_OR_NULL,
+    error_stddev_ratio=_NUMBER_OR_NULL,
+)
+
+
+def _responses(what: str, schema: dict[str, Any]) -> dict[int, Response]:
+    return {200: Response(description=what, schema=schema), 404: Response(description="There are none.")}
+
+
+MACRO_RESPONSES = _responses(
+    "Observations, newest first", _object(series_id=_TEXT, observations=_array(_OBSERVATION), has_more=_MORE)
+)
+FUNDAMENTALS_RESPONSES = _responses(
+    "The newest value of each metric, or the history of one, newest first",
+    _object(
+        market_slug=_TEXT,
+        fundamentals=_array(_FUNDAMENTAL),
+        staleness={"oneOf": [_STALENESS, {"type": "null"}]},
+        has_more=_MORE,
+    ),
+)
+COMPS_RESPONSES = _responses(
+    "Comparable sales, newest first",
+    _object(market_slug=_TEXT, comps=_array(_COMP), has_more=_MORE, next_cursor=_CURSOR),
+)
+PREDICTIONS_RESPONSES = _responses(
+    "Predictions, newest first, and the newest accuracy figures of the market",
+    _object(
+        market_slug=_TEXT,
+        predictions=_array(_PREDICTION),
+        accuracy=_array(_ACCURACY),
+        has_more=_MORE,
+        next_cursor=_CURSOR,
+    ),
+)

@@ -1,0 +1,163 @@
+"""The folder or bucket whose files become deliveries: which of them are complete, their bytes, moving them aside.
+
+A file is read when it looks the same twice in a row, and then goes to `processed/<date>/` or, beside what was wrong
+with it, to `rejected/<date>/`. Nothing is deleted and no name is taken twice. Belongs here: files. Does not belong
+here: what is in them (domains/operations/drop.py).
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import date
+from itertools import count
+from pathlib import Path, PurePosixPath
+from stat import S_ISREG
+
+import pyarrow as pa
+from pyarrow import fs
+
+from ingestion_pipeline.core.errors import ConfigurationError, StoreUnavailableError, UnsafePathError
+
+PROCESSED, REJECTED = "processed", "rejected"
+_ASIDE = frozenset({PROCESSED, REJECTED})
+ENDINGS = frozenset({".json", ".ndjson", ".jsonl"})
+_SCHEMES = ("s3://", "gs://", "file://")
+
+
+@dataclass(frozen=True)
+class DroppedFile:
+    """One file: its path below the folder, its size, when it was written (nanoseconds since 1970; 0 if unknown)."""
+
+    path: str
+    size_bytes: int
+    written_ns: int
+
+    @property
+    def mark(self) -> tuple[int, int]:
+        """Changes whenever the file does."""
+        return self.size_bytes, self.written_ns
+
+
+class DropFolder:
+    """The files at `root` of `filesystem`.
+
+    Raises:
+        StoreUnavailableError: from every method, when a file or the bucket cannot be read, or written.
+    """
+
+    def __init__(self, url: str, filesystem: fs.FileSystem, root: str) -> None:
+        self.url = url
+        self._files = filesystem
+        self._root = root.rstrip("/")
+        self._local = Path(root).resolve() if isinstance(filesystem, fs.LocalFileSystem) else None
+
+    def files(self) -> list[DroppedFile]:
+        """The finished ones that wait to be read, oldest first; an empty one is not finished."""
+        with self._reached(self.url):
+            if self._files.get_file_info(self._root).type != fs.FileType.Directory:
+                raise StoreUnavailableError(self.url, "there is no such folder")
+            found = list(self._listed() if self._local is None else self._walked(self._local))
+        waiting = [it for it in found if it.size_bytes and _is_waiting(it.path) and self._is_inside(it.path)]
+        return sorted(waiting, key=lambda it: (it.written_ns, it.path))
+
+    def read(self, path: str, *, most_bytes: int) -> bytes:
+        """The file's bytes, or the first `most_bytes` and one more."""
+        self._require_inside(path)
+        with self._reached(path), self._files.open_input_stream(self._full(path)) as stream:
+            return bytes(stream.read(most_bytes + 1))
+
+    def move_aside(self, path: str, *, day: date, reasons: str | None = None) -> str:
+        """Moves the file to `processed/<day>/`, with `reasons` to `rejected/<day>/`; returns its new path."""
+        self._require_inside(path)
+        folder = f"{PROCESSED if reasons is None else REJECTED}/{day.isoformat()}"
+        with self._reached(path):
+            target = self._free(f"{folder}/{path}")
+            self._files.create_dir(self._full(str(PurePosixPath(target).parent)), recursive=True)
+            if reasons is not None:  # before the file: one that is here with no reasons would say nothing
+                with self._files.open_output_stream(self._full(f"{target}.reasons.txt")) as stream:
+                    stream.write(reasons.encode())
+            self._files.move(self._full(path), self._full(target))
+        return target
+
+    def _listed(self) -> Iterator[DroppedFile]:
+        """Of a bucket, without what was moved aside: that grows, and would be listed in every tick."""
+        for info in self._files.get_file_info(fs.FileSelector(self._root)):
+            parts = [info]
+            if info.type == fs.FileType.Directory and info.base_name not in _ASIDE:
+                parts = self._files.get_file_info(fs.FileSelector(info.path, recursive=True))
+            for part in parts:
+                if part.type == fs.FileType.File:
+                    yield DroppedFile(self._relative(part.path), part.size, part.mtime_ns or 0)
+
+    def _walked(self, root: Path) -> Iterator[DroppedFile]:
+        """Of a folder, without following links, which may lead outside or in circles."""
+        for folder, folders, names in os.walk(root):
+            folders[:] = [name for name in folders if Path(folder) != root or name not in _ASIDE]
+            for path in (Path(folder, name) for name in names):
+                with suppress(FileNotFoundError):  # moved meanwhile
+                    found = path.lstat()
+                    if S_ISREG(found.st_mode):
+                        yield DroppedFile(str(path.relative_to(root)), found.st_size, found.st_mtime_ns)
+
+    def _free(self, path: str) -> str:
+        """`path`, or the first of `name-2`, `name-3` ... that nothing has."""
+        wanted = PurePosixPath(path)
+        names = (wanted if n == 1 else wanted.with_name(f"{wanted.stem}-{n}{wanted.suffix}") for n in count(1))
+        return next(str(name) for name in names if not self._is_taken(str(name)))
+
+    def _is_taken(self, path: str) -> bool:
+        full = self._full(path)
+        found = self._files.get_file_info([full, f"{full}.reasons.txt"])
+        return any(info.type != fs.FileType.NotFound for info in found)
+
+    def _full(self, path: str) -> str:
+        return f"{self._root}/{path}"
+
+    def _relative(self, full: str) -> str:
+        return full.removeprefix(self._root).lstrip("/")
+
+    def _is_inside(self, path: str) -> bool:
+        """A name may hold `..` in a bucket, and be or pass through a link in a folder."""
+        if ".." in PurePosixPath(path).parts or path.startswith("/"):
+            return False
+        return self._local is None or (self._local / path).resolve() == self._local / path
+
+    def _require_inside(self, path: str) -> None:
+        if not self._is_inside(path):
+            raise UnsafePathError(path, self.url)
+
+    @contextmanager
+    def _reached(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, pa.ArrowException) as error:
+            raise StoreUnavailableError(what, str(error).partition("\n")[0]) from error
+
+
+def drop_folder(url: str, *, s3_endpoint_url: str | None = None) -> DropFolder:
+    """The folder at `url`: a path, file://, s3:// or gs://; credentials are those of the machine.
+
+    Raises:
+        ConfigurationError: `url` is none of these.
+    """
+    if "@" in url.partition("://")[2].partition("/")[0]:
+        raise ConfigurationError("DROP_URL", "***", "a URL without a user or password")
+    if "://" not in url:
+        return DropFolder(url, fs.LocalFileSystem(), str(Path(url).absolute()))
+    if not url.startswith(_SCHEMES):
+        raise ConfigurationError("DROP_URL", url, f"a folder or a URL that starts with {' or '.join(_SCHEMES)}")
+    if url.startswith("s3://") and s3_endpoint_url:
+        return DropFolder(url, fs.S3FileSystem(endpoint_override=s3_endpoint_url), url.removeprefix("s3://"))
+    try:
+        filesystem, root = fs.FileSystem.from_uri(url)
+    except (pa.ArrowException, OSError) as error:
+        raise ConfigurationError("DROP_URL", url, f"a bucket that can be opened: {error}") from error
+    return DropFolder(url, filesystem, root)
+
+
+def _is_waiting(path: str) -> bool:
+    parts = PurePosixPath(path).parts
+    if parts[0] in _ASIDE or any(part.startswith(".") for part in parts) or not path.isprintable():
+        return False
+    return PurePosixPath(path).suffix.lower() in ENDINGS

@@ -1,0 +1,85 @@
+"""Whatever is sent, it is judged and nothing breaks; what is judged right is right again in a replay."""
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingestion_pipeline.core.ids import digest
+from ingestion_pipeline.domains.operations.received import Provenance, Reader, Received, normalised
+from ingestion_pipeline.intake.problems import Problem
+from ingestion_pipeline_tests.domains.operations.deliveries import TYPES, encoded, make_body
+
+READER = Reader(TYPES, named_sources={"acme"})
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+NAMES = ("event_type", "type", "market_slug", "source", "id", "timestamp", "data")
+BODIES = st.dictionaries(st.sampled_from(NAMES), VALUES) | st.builds(
+    lambda name, value: {**make_body(), name: value}, st.sampled_from(NAMES), VALUES
+)
+
+
+def provenance(**over: Any) -> Provenance:
+    return Provenance(**{"scheme": "sha256", "signed_by": "x 1", "default_source": "webhook", **over})
+
+
+def judged(content: bytes, by: Provenance) -> Received | Problem:
+    try:
+        return READER.read(content, by)
+    except Problem as problem:
+        return problem
+
+
+@given(BODIES | VALUES, st.sampled_from([None, "acme", "other"]), st.sampled_from([None, "msg_1"]))
+def test_any_json_is_judged_and_can_be_kept(body: Any, source: str | None, key: str | None) -> None:
+    """Under a source and key that the inbox takes; as it was sent, or as text."""
+    content = json.dumps(body).encode()
+    received = judged(content, provenance(source=source, key=key))
+    if isinstance(received, Problem):
+        assert 400 == received.status  # NaN, infinity
+        return
+    delivery = received.delivery
+    assert (received.problem is None) == (delivery.reason is None)
+    assert 1 <= len(delivery.source) <= 100
+    assert 1 <= len(delivery.idempotency_key) <= 300
+    assert 1 <= len(delivery.event_type) <= 200
+    assert source is None or source == delivery.source
+    assert key is None or key == delivery.idempotency_key
+    payload = msgspec.json.decode(delivery.payload)
+    if received.problem is None:
+        assert [] == READER.errors(payload, source=delivery.source)
+
+
+@given(st.text(max_size=60))
+def test_any_text_is_judged(text: str) -> None:
+    received = judged(text.encode("utf-8", "ignore"), provenance())
+    assert 400 == received.status if isinstance(received, Problem) else received.problem
+
+
+@given(BODIES)
+def test_what_is_normalised_stays_as_it_is(body: dict[str, Any]) -> None:
+    assert repr(normalised(normalised(body))) == repr(normalised(body))
+
+
+def test_the_key_is_the_signed_id_then_the_body_s_then_its_digest() -> None:
+    with_id, without = encoded(make_body(id="evt-1")), encoded(make_body())
+    assert "msg_1" == READER.read(with_id, provenance(key="msg_1")).delivery.idempotency_key
+    assert "evt-1" == READER.read(with_id, provenance()).delivery.idempotency_key
+    assert digest(without) == READER.read(without, provenance()).delivery.idempotency_key
+
+
+def test_a_standard_body_loses_nothing() -> None:
+    """What is moved outside of `data` is there; what was outside stays."""
+    sent = {"type": "t", "timestamp": "x", "data": {"market_slug": "m", "source": "s", "a": 1}, "id": "i", "more": [2]}
+    assert {**sent, "event_type": "t", "market_slug": "m", "source": "s", "data": {"a": 1}} == normalised(sent)
+
+
+@pytest.mark.parametrize("body", [{"event_type": "t", "type": "u", "data": {"source": "s"}}, {}, [], "x", {"data": {}}])
+def test_any_other_body_is_not_touched(body: Any) -> None:
+    assert normalised(body) is body

@@ -1,0 +1,65 @@
+-- Adds what a process has measured to the metrics of all: counters and histograms grow, gauges are replaced. `series` is
+-- an array of {name, type, labels, value, sample_count, bounds, counts}. Counters named cache_* are kept as rows of
+-- operations.cache_metrics too, with the ratio of hits that they make.
+create or replace function operations.add_metrics(series jsonb)
+returns void
+language plpgsql
+security definer
+set search_path = pg_catalog
+as $$
+begin
+    -- in the order of the key: two processes then wait for each other instead of deadlocking
+    insert into operations.metrics as kept (name, labels, type, value, sample_count, bucket_bounds, bucket_counts)
+    select one.name, one.labels, one.type, one.value, one.sample_count, one.bounds, one.counts
+    from jsonb_to_recordset(series) as one (
+        name text, labels jsonb, type text, value double precision, sample_count bigint,
+        bounds double precision [], counts bigint []
+    )
+    order by one.name, one.labels
+    on conflict (name, labels) do update set
+        type = excluded.type,
+        value = case
+            when excluded.type = 'gauge' or kept.type <> excluded.type or kept.bucket_bounds <> excluded.bucket_bounds
+                then excluded.value
+            else kept.value + excluded.value
+        end,
+        sample_count = case
+            when kept.bucket_bounds = excluded.bucket_bounds then kept.sample_count + excluded.sample_count
+            else excluded.sample_count
+        end,
+        bucket_bounds = excluded.bucket_bounds,
+        bucket_counts = case
+            when kept.bucket_bounds = excluded.bucket_bounds then array(
+                select before.amount + more.amount
+                from unnest(kept.bucket_counts) with ordinality as before (amount, place)
+                inner join unnest(excluded.bucket_counts) with ordinality as more (amount, place)
+                    on before.place = more.place
+                order by before.place
+            )
+            else excluded.bucket_counts
+        end,
+        updated_at = clock_timestamp();
+
+    insert into operations.metric_minutes as kept (minute, name, labels, value)
+    select date_trunc('minute', clock_timestamp()), one.name, one.labels, one.value
+    from jsonb_to_recordset(series) as one (name text, labels jsonb, type text, value double precision)
+    where one.type = 'counter'
+    order by one.name, one.labels
+    on conflict (minute, name, labels) do update set value = kept.value + excluded.value;
+
+    insert into operations.cache_metrics (metric_name, metric_value, tags)
+    select one.name, one.value, one.labels
+    from jsonb_to_recordset(series) as one (name text, labels jsonb, type text, value double precision)
+    where one.type = 'counter' and one.name like 'cache\_%'
+    union all
+    select 'cache_hit_ratio', coalesce(sum(one.value) filter (where one.name = 'cache_hit'), 0) / sum(one.value),
+        one.labels
+    from jsonb_to_recordset(series) as one (name text, labels jsonb, type text, value double precision)
+    where one.type = 'counter' and one.name in ('cache_hit', 'cache_miss', 'cache_stale')
+    group by one.labels
+    having sum(one.value) > 0;
+end
+$$;
+
+revoke all on function operations.add_metrics(jsonb) from public;
+grant execute on function operations.add_metrics(jsonb) to pipeline_worker, pipeline_intake;
