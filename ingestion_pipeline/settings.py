@@ -147,7 +147,7 @@ class Settings(BaseSettings):
         None, description="Secrets of single sources, `source=secret` separated by commas; a source may have several"
     )
     webhook_silence: str = Field(
-        "24h", description="After how long a silent source raises an alert: 24h for all, acme=1h,other=7d for some"
+        "24h", description="After how long a silent source raises an alert: 24h for all, acme=1h,once=off for some"
     )
     drop_url: str | None = Field(
         None, description="Folder or s3://, gs:// bucket whose JSON files become deliveries; none when unset"
@@ -190,7 +190,12 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(5_000_000, ge=1, le=1_000_000_000, description="Largest request body")
     body_timeout_seconds: float = Field(15.0, gt=0, le=600, description="Time in which a request body must arrive")
     max_json_depth: int = Field(32, ge=1, le=500, description="How deep a JSON body may nest")
-    intake_connections: int = Field(4, ge=2, le=100, description="Most PostgreSQL connections of an intake worker")
+    intake_connections: int = Field(
+        4,
+        ge=2,
+        le=100,
+        description="Most PostgreSQL connections of an intake worker, beside one for health and those of reads",
+    )
 
     # Where the parts listen
     intake_host: str = Field("127.0.0.1", description="Host of the HTTP intake")

@@ -26,6 +26,7 @@ TINY = {
     "ohlc": ("symbols=5, days=2, bars_per_day=90, rounds=1", {"ours", "hand-written", "pandas", "ratio", "target"}),
     "roi_statistics": ("symbols=10, sample_size=2, rounds=1, years=1", {"ours", "empyrical", "ratio", "target"}),
     "startup": ("imports=1, starts=1, runs=1", {"import", "up,", "run,", "memory,", "target:"}),
+    "webhooks": ("webhooks=1, tick_sizes=(1,), rounds=1", {"bare:", "ours:", "ratio", "target"}),
     "upsert": ("symbols=3, as_of_days=5, rounds=1", {"ours:", "limit:", "peer:", "ratio", "target"}),
 }
 

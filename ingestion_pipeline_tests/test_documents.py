@@ -61,6 +61,7 @@ NOT_RUN = {
     "DATABASE_URL=postgresql://admin:secret@db:5432/pipeline \\": (
         "needs a server of the reader's own; storage/test_database.py does the same"
     ),
+    ".venv/bin/ingestion-pipeline deliveries forget a-source-that-is-gone": "there is no such source",
     "DATABASE_URL=postgresql://pipeline_worker:…@db:5432/pipeline": "lines of an environment, not a command",
     'for name in POSTGRES WORKER INTAKE DAGSTER; do echo "${name}_PASSWORD=$(openssl rand -hex 24)"; done >> .env': (
         "needs a container engine"

@@ -923,53 +923,78 @@ $$;
 
 ALTER FUNCTION events.update_realtime_metric(metric_name text, metric_value double precision, dimensions jsonb, ttl interval, is_increment boolean) OWNER TO postgres;
 
-CREATE FUNCTION operations.accept_delivery(new_source text, new_key text, new_type text, new_market text, new_payload jsonb, new_reason text, new_scheme text, signer text, new_signed_at timestamp with time zone, new_origin text, new_request_id text, OUT delivery_id uuid, OUT is_duplicate boolean, OUT is_same boolean, OUT status text) RETURNS record
+CREATE FUNCTION operations.accept_deliveries(given jsonb) RETURNS TABLE(delivery_id uuid, is_duplicate boolean, is_same boolean, status text)
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog'
     AS $$
 declare
-    new_status constant text := case when new_reason is null then 'pending' else 'rejected' end;
+    new record;
 begin
-    loop
-        insert into operations.deliveries as kept (
-            source, idempotency_key, event_type, market_slug, payload, status, reason, settled_at, scheme, signed_by,
-            signed_at, origin, request_id
-        ) values (
-            new_source, new_key, new_type, new_market, new_payload, new_status, new_reason,
-            case when new_reason is not null then clock_timestamp() end, new_scheme, signer, new_signed_at, new_origin,
-            new_request_id
+    for new in
+        select it.* from jsonb_to_recordset(given) as it (
+            source text, idempotency_key text, event_type text, market_slug text, payload jsonb, reason text,
+            scheme text, signed_by text, signed_at timestamptz, origin text, request_id text
         )
-        on conflict (source, idempotency_key) do update set
-            event_type = excluded.event_type, market_slug = excluded.market_slug, payload = excluded.payload,
-            status = excluded.status, reason = excluded.reason, settled_at = excluded.settled_at,
-            scheme = excluded.scheme, signed_by = excluded.signed_by, signed_at = excluded.signed_at,
-            origin = excluded.origin, request_id = excluded.request_id, received_at = excluded.received_at,
-            attempt_count = 0, next_attempt_at = excluded.next_attempt_at
-        where kept.status = 'rejected'
-        returning kept.delivery_id, false, true, kept.status
-        into accept_delivery.delivery_id, is_duplicate, is_same, accept_delivery.status;
-        exit when found;
-        select kept.delivery_id, true, kept.payload = new_payload, kept.status
-        into accept_delivery.delivery_id, is_duplicate, is_same, accept_delivery.status
-        from operations.deliveries as kept
-        where kept.source = new_source and kept.idempotency_key = new_key;
-        exit when found;  -- else it was purged between the two statements
+    loop
+        loop
+            insert into operations.deliveries as kept (
+                source, idempotency_key, event_type, market_slug, payload, status, reason, settled_at, scheme,
+                signed_by, signed_at, origin, request_id
+            ) values (
+                new.source, new.idempotency_key, new.event_type, new.market_slug, new.payload,
+                case when new.reason is null then 'pending' else 'rejected' end, new.reason,
+                case when new.reason is not null then clock_timestamp() end, new.scheme, new.signed_by, new.signed_at,
+                new.origin, new.request_id
+            )
+            on conflict (source, idempotency_key) do update set
+                event_type = excluded.event_type, market_slug = excluded.market_slug, payload = excluded.payload,
+                status = excluded.status, reason = excluded.reason, settled_at = excluded.settled_at,
+                scheme = excluded.scheme, signed_by = excluded.signed_by, signed_at = excluded.signed_at,
+                origin = excluded.origin, request_id = excluded.request_id, received_at = excluded.received_at,
+                attempt_count = 0, next_attempt_at = excluded.next_attempt_at
+            where kept.status = 'rejected'
+            returning kept.delivery_id, false, true, kept.status
+            into accept_deliveries.delivery_id, is_duplicate, is_same, accept_deliveries.status;
+            exit when found;
+            select kept.delivery_id, true, kept.payload = new.payload, kept.status
+            into accept_deliveries.delivery_id, is_duplicate, is_same, accept_deliveries.status
+            from operations.deliveries as kept
+            where kept.source = new.source and kept.idempotency_key = new.idempotency_key;
+            exit when found;  -- else it was removed between the two statements
+        end loop;
+        return next;
     end loop;
-    -- at most once a second: deliveries of one source do not wait for each other
-    update operations.delivery_sources as sources set last_received_at = clock_timestamp()
-    where sources.source = new_source and sources.last_received_at < clock_timestamp() - interval '1 second';
-    if not found and new_reason is null then
-        insert into operations.delivery_sources (source) values (new_source) on conflict (source) do nothing;
-    end if;
+    for new in
+        select it.source, bool_or(it.reason is null) as is_good, bool_or(it.scheme <> 'file') as is_webhook
+        from jsonb_to_recordset(given) as it (source text, reason text, scheme text)
+        group by it.source
+        order by it.source
+    loop
+        -- at most once a second: deliveries of one source do not wait for each other
+        update operations.delivery_sources as sources
+        set last_received_at = clock_timestamp(), by_webhook = sources.by_webhook or new.is_webhook
+        where
+            sources.source = new.source
+            and (
+                sources.last_received_at < clock_timestamp() - interval '1 second'
+                or (new.is_webhook and not sources.by_webhook)
+            );
+        if not found and new.is_good then
+            insert into operations.delivery_sources (source, by_webhook) values (new.source, new.is_webhook)
+            on conflict (source) do nothing;
+        end if;
+    end loop;
 end
 $$;
 
-ALTER FUNCTION operations.accept_delivery(new_source text, new_key text, new_type text, new_market text, new_payload jsonb, new_reason text, new_scheme text, signer text, new_signed_at timestamp with time zone, new_origin text, new_request_id text, OUT delivery_id uuid, OUT is_duplicate boolean, OUT is_same boolean, OUT status text) OWNER TO postgres;
+ALTER FUNCTION operations.accept_deliveries(given jsonb) OWNER TO postgres;
 
 CREATE FUNCTION operations.add_metrics(series jsonb) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog'
     AS $$
+declare
+    this_minute constant timestamptz := date_trunc('minute', clock_timestamp());
 begin
     -- in the order of the key: two processes then wait for each other instead of deadlocking
     insert into operations.metrics as kept (name, labels, type, value, sample_count, bucket_bounds, bucket_counts)
@@ -1004,23 +1029,34 @@ begin
         updated_at = clock_timestamp();
 
     insert into operations.metric_minutes as kept (minute, name, labels, value)
-    select date_trunc('minute', clock_timestamp()), one.name, one.labels, one.value
+    select this_minute, one.name, one.labels, one.value
     from jsonb_to_recordset(series) as one (name text, labels jsonb, type text, value double precision)
     where one.type = 'counter'
     order by one.name, one.labels
     on conflict (minute, name, labels) do update set value = kept.value + excluded.value;
 
-    insert into operations.cache_metrics (metric_name, metric_value, tags)
-    select one.name, one.value, one.labels
+    insert into operations.cache_metrics as kept (metric_name, metric_value, tags, created_at)
+    select one.name, one.value, one.labels, this_minute
     from jsonb_to_recordset(series) as one (name text, labels jsonb, type text, value double precision)
     where one.type = 'counter' and one.name like 'cache\_%'
-    union all
-    select 'cache_hit_ratio', coalesce(sum(one.value) filter (where one.name = 'cache_hit'), 0) / sum(one.value),
-        one.labels
-    from jsonb_to_recordset(series) as one (name text, labels jsonb, type text, value double precision)
-    where one.type = 'counter' and one.name in ('cache_hit', 'cache_miss', 'cache_stale')
-    group by one.labels
-    having sum(one.value) > 0;
+    order by one.name, one.labels
+    on conflict (created_at, metric_name, tags) do update set metric_value = kept.metric_value + excluded.metric_value;
+
+    insert into operations.cache_metrics (metric_name, metric_value, tags, created_at)
+    select
+        'cache_hit_ratio',
+        coalesce(sum(metric_value) filter (where metric_name = 'cache_hit'), 0) / sum(metric_value), tags, this_minute
+    from operations.cache_metrics
+    where
+        created_at = this_minute and metric_name in ('cache_hit', 'cache_miss', 'cache_stale')
+        and tags in (
+            select one.labels from jsonb_to_recordset(series) as one (name text, labels jsonb)
+            where one.name in ('cache_hit', 'cache_miss', 'cache_stale')
+        )
+    group by tags
+    having sum(metric_value) > 0
+    order by tags
+    on conflict (created_at, metric_name, tags) do update set metric_value = excluded.metric_value;
 end
 $$;
 
@@ -1290,6 +1326,17 @@ CREATE FUNCTION operations.claim_notices(amount integer, lease interval, quiet_t
     SET search_path TO 'pg_catalog'
     AS $$
 begin
+    update operations.alerts as former set notice = null, notice_at = null, lease_until = null
+    where
+        former.notice = 'recovery'
+        and (former.lease_until is null or former.lease_until <= at)
+        and exists (
+            select from operations.alerts as anew
+            where
+                anew.alert_key = former.alert_key and anew.resolved_at is null
+                and (anew.notified_at is not null or anew.lease_until is not null)
+        );
+
     update operations.alerts set
         resolved_at = coalesce(cleared_at, at),
         notice = case when is_lasting and (notified_at is not null or lease_until is not null) then 'recovery' end,
@@ -1310,8 +1357,17 @@ begin
     set lease_until = at + lease
     from (
         select alert_id
-        from operations.alerts
-        where notice_at <= at and (lease_until is null or lease_until <= at) and (resolved_at is not null or cleared_at is null)
+        from operations.alerts as one
+        where
+            notice_at <= at
+            and (lease_until is null or lease_until <= at)
+            and case
+                when resolved_at is null then cleared_at is null
+                else not exists (
+                    select from operations.alerts as anew
+                    where anew.alert_key = one.alert_key and anew.resolved_at is null
+                )
+            end
         order by array_position('{info,warning,error,critical}'::text[], severity) desc, notice_at, alert_id
         limit amount
         for update skip locked
@@ -1658,7 +1714,7 @@ declare
     lost record;
 begin
     for lost in
-        select jobs.job_id, jobs.worker, jobs.lease_until, attempts.attempt_id
+        select jobs.job_id, jobs.lease_until, attempts.attempt_id
         from operations.jobs
         inner join operations.job_attempts as attempts on jobs.job_id = attempts.job_id
         where
@@ -1671,7 +1727,7 @@ begin
         job_id := lost.job_id;
         status := operations.settle_job(
             lost.attempt_id, 'lost', kind => 'lost',
-            message => format('worker %s is gone: it held the job and did not settle it', lost.worker)
+            message => 'the process that worked on it is gone: it held the job and did not settle it'
         );
         return next;
     end loop;
@@ -1708,6 +1764,9 @@ begin
         )
     for update;
     if job.status in ('FAILED', 'CANCELLED') then
+        if job.attempt_count >= 1000 then
+            raise exception 'job % has been tried 1000 times', wanted using errcode = 'check_violation';
+        end if;
         update operations.jobs
         set
             status = 'QUEUED', run_at = clock_timestamp(), finished_at = null, cancel_requested_at = null,
@@ -2320,7 +2379,7 @@ ALTER TABLE ONLY operations.cache_metrics FORCE ROW LEVEL SECURITY;
 
 ALTER TABLE operations.cache_metrics OWNER TO postgres;
 
-COMMENT ON TABLE operations.cache_metrics IS 'One row per count or ratio that a process reports of a cache: cache_hit, cache_miss, cache_stale, cache_warm, cache_invalidate (counts since the report before) and cache_hit_ratio, tagged with the service.';
+COMMENT ON TABLE operations.cache_metrics IS 'One row per minute, count or ratio, and service (its tag), of the caches of all processes: cache_hit, cache_miss, cache_stale, cache_warm, cache_invalidate and cache_hit_ratio. created_at is the start of the minute.';
 
 ALTER TABLE operations.cache_metrics ALTER COLUMN cache_metric_id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME operations.cache_metrics_cache_metric_id_seq
@@ -2389,12 +2448,13 @@ COMMENT ON TABLE operations.deliveries IS 'One row per webhook or dropped file t
 CREATE TABLE operations.delivery_sources (
     source text NOT NULL,
     first_received_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    last_received_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
+    last_received_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    by_webhook boolean DEFAULT true NOT NULL
 );
 
 ALTER TABLE operations.delivery_sources OWNER TO postgres;
 
-COMMENT ON TABLE operations.delivery_sources IS 'One row per source that ever delivered, with when it last did: a source that falls silent raises an alert.';
+COMMENT ON TABLE operations.delivery_sources IS 'One row per source that ever delivered, with when it last did: one that came by webhook and falls silent raises an alert, one that only dropped files does if WEBHOOK_SILENCE names it.';
 
 CREATE TABLE operations.freshness_states (
     asset_key text NOT NULL,
@@ -2761,6 +2821,8 @@ CREATE TABLE property.predictions (
     CONSTRAINT predictions_time_adjustment_check CHECK ((time_adjustment = ANY (ARRAY['index'::text, 'trend'::text, 'none'::text])))
 );
 
+ALTER TABLE ONLY property.predictions FORCE ROW LEVEL SECURITY;
+
 ALTER TABLE property.predictions OWNER TO postgres;
 
 ALTER TABLE ONLY events.event_log ATTACH PARTITION events.event_log_default DEFAULT;
@@ -2953,7 +3015,7 @@ CREATE INDEX api_requests_occurred ON operations.api_requests USING btree (occur
 
 CREATE INDEX audit_log_subject ON operations.audit_log USING btree (subject_digest) WHERE (subject_digest IS NOT NULL);
 
-CREATE INDEX cache_metrics_created ON operations.cache_metrics USING btree (created_at);
+CREATE UNIQUE INDEX cache_metrics_minutes ON operations.cache_metrics USING btree (created_at, metric_name, tags);
 
 CREATE INDEX deliveries_pending ON operations.deliveries USING btree (received_at, delivery_id) WHERE (status = 'pending'::text);
 
@@ -2991,7 +3053,9 @@ CREATE INDEX fundamentals_as_of ON property.fundamentals USING btree (as_of_date
 
 CREATE INDEX macro_observations_confirmed ON property.macro_observations USING btree (confirmed_date);
 
-CREATE INDEX predictions_market ON property.predictions USING btree (market_slug, made_at);
+CREATE INDEX predictions_made ON property.predictions USING btree (made_at);
+
+CREATE INDEX predictions_market ON property.predictions USING btree (market_slug, made_at) WHERE is_out_of_sample;
 
 CREATE INDEX predictions_out_of_sample ON property.predictions USING btree (subject_id, method_version) WHERE is_out_of_sample;
 
@@ -3104,6 +3168,14 @@ CREATE POLICY workers_see_all ON operations.job_attempts TO pipeline_worker USIN
 
 CREATE POLICY workers_see_all ON operations.jobs TO pipeline_worker USING (true) WITH CHECK (true);
 
+CREATE POLICY owner_sees_all ON property.predictions TO postgres USING (true) WITH CHECK (true);
+
+ALTER TABLE property.predictions ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY readers_see_sales ON property.predictions FOR SELECT TO pipeline_reader, pipeline_intake USING (is_out_of_sample);
+
+CREATE POLICY workers_see_all ON property.predictions TO pipeline_worker USING (true) WITH CHECK (true);
+
 GRANT USAGE ON SCHEMA events TO pipeline_worker;
 GRANT USAGE ON SCHEMA events TO pipeline_reader;
 GRANT USAGE ON SCHEMA events TO pipeline_intake;
@@ -3184,9 +3256,9 @@ GRANT ALL ON FUNCTION events.retry_failed_events(received_from timestamp with ti
 REVOKE ALL ON FUNCTION events.update_realtime_metric(metric_name text, metric_value double precision, dimensions jsonb, ttl interval, is_increment boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION events.update_realtime_metric(metric_name text, metric_value double precision, dimensions jsonb, ttl interval, is_increment boolean) TO pipeline_worker;
 
-REVOKE ALL ON FUNCTION operations.accept_delivery(new_source text, new_key text, new_type text, new_market text, new_payload jsonb, new_reason text, new_scheme text, signer text, new_signed_at timestamp with time zone, new_origin text, new_request_id text, OUT delivery_id uuid, OUT is_duplicate boolean, OUT is_same boolean, OUT status text) FROM PUBLIC;
-GRANT ALL ON FUNCTION operations.accept_delivery(new_source text, new_key text, new_type text, new_market text, new_payload jsonb, new_reason text, new_scheme text, signer text, new_signed_at timestamp with time zone, new_origin text, new_request_id text, OUT delivery_id uuid, OUT is_duplicate boolean, OUT is_same boolean, OUT status text) TO pipeline_worker;
-GRANT ALL ON FUNCTION operations.accept_delivery(new_source text, new_key text, new_type text, new_market text, new_payload jsonb, new_reason text, new_scheme text, signer text, new_signed_at timestamp with time zone, new_origin text, new_request_id text, OUT delivery_id uuid, OUT is_duplicate boolean, OUT is_same boolean, OUT status text) TO pipeline_intake;
+REVOKE ALL ON FUNCTION operations.accept_deliveries(given jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION operations.accept_deliveries(given jsonb) TO pipeline_worker;
+GRANT ALL ON FUNCTION operations.accept_deliveries(given jsonb) TO pipeline_intake;
 
 REVOKE ALL ON FUNCTION operations.add_metrics(series jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION operations.add_metrics(series jsonb) TO pipeline_worker;

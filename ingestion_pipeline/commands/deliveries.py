@@ -1,4 +1,4 @@
-"""The commands of whoever looks after the inbox: list deliveries, look at one, replay what was refused."""
+"""The commands of whoever looks after the inbox: list deliveries, look at one, replay or discard what was refused."""
 
 import json
 from collections.abc import Iterator
@@ -16,6 +16,7 @@ from ingestion_pipeline.core.windows import midnight
 from ingestion_pipeline.settings import Settings
 
 if TYPE_CHECKING:
+    from ingestion_pipeline.domains.operations.delivery_replay import Selection
     from ingestion_pipeline.storage.postgres import Postgres
 
 deliveries = typer.Typer(
@@ -29,6 +30,8 @@ Status = Literal["pending", "processed", "rejected", "dead"]
 Refused = Literal["rejected", "dead"]
 Source = Annotated[str | None, typer.Option("--source", help="Only of this source")]
 Type = Annotated[str | None, typer.Option("--type", help="Only of this type, such as comps.upsert")]
+Id = Annotated[str | None, typer.Option("--id", help="Only this one")]
+RefusedStatus = Annotated[Refused | None, typer.Option("--status", help="Only these; both when left out")]
 First = Annotated[datetime | None, typer.Option("--from", formats=[DAY], help="Received on this UTC day or later")]
 Last = Annotated[datetime | None, typer.Option("--to", formats=[DAY], help="Received on this UTC day or earlier")]
 
@@ -45,6 +48,7 @@ def show_all(
 ) -> None:
     """Deliveries, newest first; why they were refused stands below them."""
     from ingestion_pipeline.domains.operations.delivery_reads import read_deliveries
+    from ingestion_pipeline.intake.problems import printable
 
     with _postgres() as postgres:
         rows = read_deliveries(
@@ -60,10 +64,10 @@ def show_all(
         market = f"  {row['market_slug']}" if row["market_slug"] else ""
         typer.echo(
             f"{row['delivery_id']}  {row['received_at']:%Y-%m-%d %H:%M:%S}  {row['status']:<9}  {row['source']}  "
-            f"{row['event_type']}{market}"
+            f"{printable(row['event_type'])}{market}"
         )
         if row["reason"]:
-            typer.echo(f"    {row['reason']}")
+            typer.echo(f"    {printable(row['reason'])}")
     if not rows:
         typer.echo("no deliveries")
 
@@ -84,8 +88,8 @@ def show(delivery_id: Annotated[str, typer.Argument(help="The delivery's id")]) 
 @deliveries.command()
 def replay(
     *,
-    delivery_id: Annotated[str | None, typer.Option("--id", help="Only this one")] = None,
-    status: Annotated[Refused | None, typer.Option(help="Only these; both when left out")] = None,
+    delivery_id: Id = None,
+    status: RefusedStatus = None,
     source: Source = None,
     event_type: Type = None,
     first: First = None,
@@ -94,22 +98,47 @@ def replay(
     dry_run: Annotated[bool, typer.Option(help="Say what would come of it, change nothing")] = False,
 ) -> None:
     """Apply rejected and dead deliveries again. Without a filter: all of them."""
-    from ingestion_pipeline.domains.operations.delivery_replay import Selection
     from ingestion_pipeline.domains.operations.delivery_replay import replay as replay_deliveries
     from ingestion_pipeline.kinds import DELIVERY_TYPES
 
-    selection = Selection(
-        delivery_id=None if delivery_id is None else str(_uuid(delivery_id, option="--id")),
-        status=status,
-        source=source,
-        event_type=event_type,
-        first=_start(first),
-        before=_end(last),
-    )
+    selection = _selection(delivery_id, status, source, event_type, first, last)
     with _postgres() as postgres:
         done = replay_deliveries(postgres, DELIVERY_TYPES, selection, by=_operator(), is_dry_run=dry_run, most=limit)
     are = "would be" if dry_run else "are"
     typer.echo(f"{done.total} refused deliveries: {done.replayed} {are} applied again, {done.rejected} still rejected")
+
+
+@deliveries.command()
+def discard(
+    *,
+    delivery_id: Id = None,
+    status: RefusedStatus = None,
+    source: Source = None,
+    event_type: Type = None,
+    first: First = None,
+    last: Last = None,
+    dry_run: Annotated[bool, typer.Option(help="Say how many it would be, remove none")] = False,
+) -> None:
+    """Remove rejected and dead deliveries for good. At least one filter is needed."""
+    from ingestion_pipeline.domains.operations.delivery_discard import discard as discard_deliveries
+
+    selection = _selection(delivery_id, status, source, event_type, first, last)
+    if not selection.given():
+        raise ConfigurationError("discard", "no filter", "one of --id, --status, --source, --type, --from, --to")
+    with _postgres() as postgres:
+        count = discard_deliveries(postgres, selection, by=_operator(), is_dry_run=dry_run)
+    typer.echo(f"{count} refused deliveries {'would be' if dry_run else 'are'} removed")
+
+
+@deliveries.command()
+def forget(source: Annotated[str, typer.Argument(help="A source that is gone for good")]) -> None:
+    """Expect nothing more of a source, until it delivers again."""
+    from ingestion_pipeline.domains.operations.delivery_discard import forget_source
+
+    with _postgres() as postgres:
+        if not forget_source(postgres, source, by=_operator()):
+            raise ConfigurationError("SOURCE", source, "a source that has delivered; `deliveries list` shows them")
+    typer.echo(f"{source} is no longer expected")
 
 
 @contextmanager
@@ -124,6 +153,26 @@ def _postgres() -> "Iterator[Postgres]":
         closing(Postgres(environment["DATABASE_URL"])) as postgres,
     ):
         yield postgres
+
+
+def _selection(
+    delivery_id: str | None,
+    status: Refused | None,
+    source: str | None,
+    event_type: str | None,
+    first: datetime | None,
+    last: datetime | None,
+) -> "Selection":
+    from ingestion_pipeline.domains.operations.delivery_replay import Selection
+
+    return Selection(
+        delivery_id=None if delivery_id is None else str(_uuid(delivery_id, option="--id")),
+        status=status,
+        source=source,
+        event_type=event_type,
+        first=_start(first),
+        before=_end(last),
+    )
 
 
 def _uuid(text: str, *, option: str = "DELIVERY_ID") -> UUID:

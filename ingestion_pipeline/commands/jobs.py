@@ -1,6 +1,7 @@
 """The commands of whoever looks after jobs: list them, look at one, ask for one, cancel it, have it tried again."""
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
@@ -12,7 +13,7 @@ from uuid import UUID
 
 import typer
 
-from ingestion_pipeline.core.errors import ConfigurationError
+from ingestion_pipeline.core.errors import ConfigurationError, ContractError
 from ingestion_pipeline.core.logs import configure_logging
 from ingestion_pipeline.settings import Settings
 
@@ -53,6 +54,8 @@ def show_all(
     limit: Annotated[int, typer.Option(min=1, max=MOST_ROWS, help="How many at most")] = DEFAULT_ROWS,
 ) -> None:
     """Jobs of everybody, newest first; the last error stands below them."""
+    from ingestion_pipeline.intake.problems import printable
+
     with _stores() as stores:
         rows = stores.queue.jobs(status=status, job_type=job_type, market_slug=market, rows=limit)
     for job in rows:
@@ -62,7 +65,7 @@ def show_all(
             f"{job.job_id}  {job.created_at:%Y-%m-%d %H:%M:%S}  {job.status:<9}  {job.job_type}{about}  {attempts}"
         )
         if job.error_message:
-            typer.echo(f"    {job.error_kind or 'cancelled'}: {job.error_message}")
+            typer.echo(f"    {job.error_kind or 'cancelled'}: {printable(job.error_message)}")
     if not rows:
         typer.echo("no jobs")
 
@@ -89,10 +92,14 @@ def submit(
     run_at: Annotated[datetime | None, typer.Option(formats=[MINUTE], help="Not before this minute, UTC")] = None,
 ) -> None:
     """Ask for a job; a worker of `up` does it within seconds."""
+    import psycopg
+
     from ingestion_pipeline.storage.jobs import NewJob
 
     kind = _type(job_type)
-    data = _input(kind, input_data)
+    _require_market(market)
+    _require_key(unique_key)
+    data = _input(kind, input_data, market)
     new = NewJob(
         job_type=kind.name,
         owner_id=_operator(),
@@ -104,7 +111,10 @@ def submit(
         max_attempts=kind.max_attempts,
     )
     with _stores() as stores:
-        job_id, is_new = stores.queue.enqueue(new)
+        try:
+            job_id, is_new = stores.queue.enqueue(new)
+        except psycopg.DataError as error:
+            raise ConfigurationError("--input", input_data, f"JSON that PostgreSQL can hold: {error}") from None
     typer.echo(job_id if is_new else f"{job_id}  is not finished and has this key")
 
 
@@ -130,6 +140,8 @@ def retry(job_id: Id) -> None:
         except psycopg.errors.UniqueViolation:
             expected = "a job whose unique key no unfinished job has"
             raise ConfigurationError("JOB_ID", job_id, expected) from None
+        except psycopg.errors.CheckViolation:
+            raise ConfigurationError("JOB_ID", job_id, "a job that was not tried so often: ask for a new one") from None
         if status != "QUEUED":
             raise ConfigurationError("JOB_ID", job_id, f"a job that failed or was cancelled: it is {status}")
         _audit(stores.postgres, "job retry", job_id)
@@ -150,15 +162,32 @@ def _type(name: str) -> "JobType":
     return types[name]
 
 
-def _input(kind: "JobType", text: str) -> dict[str, object]:
+def _input(kind: "JobType", text: str, market: str | None) -> dict[str, object]:
     import msgspec
 
     try:
         data = msgspec.json.decode(text.encode(), type=dict[str, object])
-        kind.input_of(data)
+        kind.check(kind.input_of(data), market, Settings.from_environment())
     except (msgspec.MsgspecError, UnicodeEncodeError) as error:
         raise ConfigurationError("--input", text, f"a JSON object that fits {kind.name}: {error}") from None
+    except ContractError as error:
+        option = "--market" if error.field == "market_slug" else "--input"
+        raise ConfigurationError(option, error.seen, f"{error.field}: {error.expected}") from None
     return data
+
+
+def _require_market(market: str | None) -> None:
+    from ingestion_pipeline.domains.operations.job_openapi import LONGEST_SLUG, SLUG
+
+    if market is not None and (len(market) > LONGEST_SLUG or not re.fullmatch(SLUG, market)):
+        raise ConfigurationError("--market", market, "lower-case words with hyphens such as san-antonio")
+
+
+def _require_key(unique_key: str | None) -> None:
+    from ingestion_pipeline.domains.operations.job_openapi import LONGEST_KEY
+
+    if unique_key is not None and not (1 <= len(unique_key) <= LONGEST_KEY and unique_key.isprintable()):
+        raise ConfigurationError("--unique-key", unique_key, f"1 to {LONGEST_KEY} printable characters")
 
 
 def _found(value: T | None, job_id: str) -> T:

@@ -8,7 +8,7 @@ Ids are given before a transaction commits: an id that is missing among those re
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import psycopg
@@ -75,7 +75,7 @@ class Invalidations:
         rows = await self._new_rows()
         patterns = sorted({pattern for _, _, keys in rows for pattern in keys})
         if patterns:
-            await asyncio.to_thread(self._forget, patterns)
+            await asyncio.to_thread(self._services.cache.delete, *patterns)
         is_asked_for = any(event_type == WARMING_EVENT for _, event_type, _ in rows)
         if is_asked_for and isinstance(self._services.cache, MemoryCache):
             self._warm()
@@ -110,10 +110,6 @@ class Invalidations:
         awaited = {it: since for it, since in self._missing.items() if now - since < LATE_SECONDS}
         awaited |= dict.fromkeys(range(last + 1, self._last), now)
         self._missing = {it: since for it, since in awaited.items() if it not in ids}
-
-    def _forget(self, patterns: Iterable[str]) -> None:
-        for pattern in patterns:
-            self._services.cache.delete(pattern)
 
     def _warm(self) -> None:
         if self._warming is None or self._warming.done():

@@ -13,18 +13,19 @@ from ingestion_pipeline.intake.services import Services
 
 SCHEDULER_OWNER = "scheduler"
 _APPLICATION, _PERSON = "application:", "person:"
+_OTHERS = (SCHEDULER_OWNER, "cli")
 
 
 def owner_of(caller: Caller) -> str:
     """The `owner_id` of what `caller` asks for: a person's `sub`, `application:<name>`, `scheduler`.
 
-    A `sub` that looks like one of the others is spelled `person:<sub>`.
+    A `sub` that looks like one of the others, or like the command line's `cli:<user>`, is spelled `person:<sub>`.
     """
     if caller.kind == "application":
         return f"{_APPLICATION}{caller.name}"
     if caller.kind == "scheduler":
         return SCHEDULER_OWNER
-    is_like_another = caller.name == SCHEDULER_OWNER or caller.name.startswith((_APPLICATION, _PERSON))
+    is_like_another = caller.name in _OTHERS or caller.name.startswith((_APPLICATION, _PERSON, "cli:"))
     return f"{_PERSON}{caller.name}" if is_like_another else caller.name
 
 

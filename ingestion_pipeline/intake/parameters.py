@@ -8,7 +8,7 @@ import msgspec
 
 from ingestion_pipeline.intake.bodies import field_error
 from ingestion_pipeline.intake.endpoints import Call
-from ingestion_pipeline.intake.problems import FieldError, Problem
+from ingestion_pipeline.intake.problems import FieldError, Problem, shown
 
 T = TypeVar("T")
 
@@ -39,7 +39,7 @@ def require_storable(name: str, instant: datetime | None) -> None:
 
 def refused(error: FieldError) -> Problem:
     """The problem of one wrong parameter or field."""
-    seen = "" if error.seen is None else f" is {error.seen}"
+    seen = "" if error.seen is None else f" is {shown(error.seen)}"
     return Problem(422, f"{error.field}{seen}: expected {error.expected}", errors=[error])
 
 

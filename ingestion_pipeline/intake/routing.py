@@ -14,7 +14,7 @@ from limits import RateLimitItem
 from starlette.routing import BaseRoute, Match
 
 from ingestion_pipeline.intake.bodies import read_body, require_json, require_size, require_storable, require_text
-from ingestion_pipeline.intake.endpoints import PUBLIC, Call, Endpoint
+from ingestion_pipeline.intake.endpoints import PUBLIC, SCHEDULER, Call, Endpoint
 from ingestion_pipeline.intake.exchange import Exchange
 from ingestion_pipeline.intake.layer import EXCHANGE, Receive, Scope, Send, send_answer
 from ingestion_pipeline.intake.problems import FieldError, Problem, retry_after
@@ -136,9 +136,12 @@ class EndpointRoute(BaseRoute):
 
 
 def _of_method(path: _Path, method: str) -> _Mounted:
-    mounted = path.methods.get("GET" if method == "HEAD" else method)
+    methods = dict(path.methods)
+    if "GET" in methods and methods["GET"].endpoint.access != (SCHEDULER,):  # what only that calls starts something
+        methods["HEAD"] = methods["GET"]
+    mounted = methods.get(method)
     if mounted is None:
-        allowed = ", ".join([*path.methods, *(["HEAD"] if "GET" in path.methods else [])])
+        allowed = ", ".join(methods)
         raise Problem(405, f"{path.template} takes {allowed}", headers=((b"allow", allowed.encode()),))
     return mounted
 

@@ -5,12 +5,13 @@ However many requests wait, one task asks PostgreSQL for all of them. A request 
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import psycopg
+from psycopg import AsyncConnection
 from psycopg.rows import class_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
@@ -26,12 +27,19 @@ _FINISHED = f"select {JOB_COLUMNS} from operations.jobs where job_id = any(%s::u
 _pollers: WeakKeyDictionary[AsyncConnectionPool, "Poller"] = WeakKeyDictionary()
 
 
-async def enqueue(services: Services, new: NewJob) -> tuple[Job, bool]:
-    """The job, and whether it is a new one, in the name of its owner."""
+async def enqueue(
+    services: Services, new: NewJob, *, before: Callable[[AsyncConnection], Awaitable[None]] | None = None
+) -> tuple[Job, bool]:
+    """The job, and whether it is a new one, in the name of its owner.
+
+    `before` is called first in the same transaction: what it raises keeps the job out.
+    """
     async with (
         acting_as(services, new.owner_id) as connection,
         connection.cursor(row_factory=class_row(Job)) as cursor,
     ):
+        if before is not None:
+            await before(connection)
         row = await (await connection.execute(ENQUEUE.encode(), new.parameters())).fetchone()
         assert row is not None  # noqa: S101 - the function returns a row or raises
         job = await (await cursor.execute(JOB.encode(), [row[0]])).fetchone()

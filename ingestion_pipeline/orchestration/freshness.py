@@ -1,11 +1,12 @@
 """How fresh every served asset is: Dagster's state (did it run?) and the age of its newest data (is it recent?).
 
 Both are brought into `operations.freshness_states`, so that nobody else asks Dagster's tables or the lake. The age of
-the data is read only of assets that were materialized since the last time: nothing else changes it. Belongs here:
-reading and storing. Does not belong here: what the states mean for a service (domains/operations/health.py).
+the data is read of PostgreSQL's tables every time, because an import changes them without a materialization; of lake
+tables only when they were materialized since the last time: nothing else changes them. Belongs here: reading and
+storing. Does not belong here: what the states mean for a service (domains/operations/health.py).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from typing import Any, Literal
@@ -80,8 +81,7 @@ def current_freshness(
         for key in keys
         if (table := declared_table(key)) is not None
         and table.as_of_column is not None
-        and materialized.get(key) is not None
-        and (table.path not in stored or stored[table.path]["last_materialized_at"] != materialized[key])
+        and (table.store == "postgres" or _is_newer(materialized.get(key), stored.get(table.path)))
     ]
     read = data_times(changed, postgres, lake)
     for table in changed:
@@ -197,6 +197,10 @@ def _materialized(instance: dg.DagsterInstance, keys: Sequence[dg.AssetKey]) -> 
         if (event := record.asset_entry.last_materialization) is not None:
             found[record.asset_entry.asset_key] = datetime.fromtimestamp(event.timestamp, UTC)
     return found
+
+
+def _is_newer(materialized_at: datetime | None, stored: Mapping[str, Any] | None) -> bool:
+    return materialized_at is not None and (stored is None or stored["last_materialized_at"] != materialized_at)
 
 
 def _state(value: str) -> State:

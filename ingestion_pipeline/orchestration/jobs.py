@@ -33,6 +33,8 @@ from ingestion_pipeline.core.jobs import JobType
 from ingestion_pipeline.core.logs import redact
 from ingestion_pipeline.orchestration.derived import GOING_ON
 from ingestion_pipeline.orchestration.runs import Outcome, run_job
+from ingestion_pipeline.providers.addresses import without_internal
+from ingestion_pipeline.providers.alerts import Words
 from ingestion_pipeline.settings import Settings
 from ingestion_pipeline.storage.cache import Cache
 from ingestion_pipeline.storage.jobs import LEASE, ClaimedJob, Ending, ErrorKind, JobQueue, Status, settle
@@ -40,11 +42,15 @@ from ingestion_pipeline.storage.lake import Lake
 from ingestion_pipeline.storage.postgres import Postgres
 
 JOB_RUNS = 2
-"""How many runs work on jobs at the same time."""
+"""How many runs work on jobs at the same time: one on all of them, one on those that are not long."""
 RUN_SECONDS = 300.0
 HEARTBEAT_SECONDS = 10.0
 LONGEST_MESSAGE = 2_000
 JOB_TAG, ATTEMPT_TAG, STEP_TAG = "ingestion/job", "ingestion/job_attempt", "ingestion/job_run"
+SHORT_TAG = "ingestion/short_jobs"
+"""Of a run that leaves long jobs to others."""
+PRIORITY = {"dagster/priority": "5"}
+_BEGINNING = (dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTING)
 
 _log = structlog.get_logger(__name__)
 
@@ -84,6 +90,14 @@ class JobContext:
         if self.is_cancelled():
             raise JobCancelled(self.job.job_id)
 
+    def stop_run_if_cancelled(self) -> None:
+        """As `stop_if_cancelled`, for what a run of `run` calls: that run ends as cancelled, not as failed."""
+        if self.is_cancelled():
+            own = dg.RunsFilter(tags={ATTEMPT_TAG: str(self.job.attempt_id)}, statuses=[dg.DagsterRunStatus.STARTED])
+            for run in self.instance.get_runs(own):
+                self.instance.report_run_canceling(run)
+            raise JobCancelled(self.job.job_id)
+
     def run(
         self, job_name: str, *, tags: Mapping[str, str] | None = None, resources: Mapping[str, Any] | None = None
     ) -> Outcome:
@@ -92,7 +106,7 @@ class JobContext:
         Its assets get the stores of this context, and `resources` before those: `settings` to change a setting.
 
         Raises:
-            JobCancelled: before it begins, if the job shall end.
+            JobCancelled: before it begins, or when it did not succeed, if the job shall end.
             RateLimitedError, TransientError, PermanentError: the run failed, as its first failed step did.
         """
         self.stop_if_cancelled()
@@ -101,6 +115,7 @@ class JobContext:
         own = {JOB_TAG: self.job.job_id, ATTEMPT_TAG: str(self.job.attempt_id), STEP_TAG: new_id()}
         outcome = Outcome()
         if not run_job(job, self.instance, outcome, tags={**(tags or {}), **own}):
+            self.stop_if_cancelled()
             raise _failure(self.instance, job_name, own, outcome.problems)
         return outcome
 
@@ -133,6 +148,7 @@ class Attempt:
     attempt_id: int
     started: float = field(default_factory=time.perf_counter)
     is_stopped: threading.Event = field(default_factory=threading.Event)
+    is_lost: bool = False
     is_settled: bool = False
 
     def elapsed_ms(self) -> float:
@@ -148,6 +164,7 @@ class JobWorker:
         handlers: What kinds of jobs it can do, and how.
         context_of: Makes the context of a claimed job.
         secrets: What no error message may hold.
+        clean: Keeps out of error messages what else their reader must not know, such as internal addresses.
         run_id: The Dagster run in which it works.
         lease: After how long without a heartbeat others take its job.
         heartbeat_seconds: Between heartbeats.
@@ -157,6 +174,7 @@ class JobWorker:
     handlers: Mapping[JobType, JobHandler]
     context_of: Callable[[ClaimedJob, Attempt], JobContext]
     secrets: frozenset[str] = frozenset()
+    clean: Callable[[str], str] = without_internal
     run_id: str | None = None
     lease: timedelta = LEASE
     heartbeat_seconds: float = HEARTBEAT_SECONDS
@@ -188,12 +206,16 @@ class JobWorker:
         try:
             output = self._handle(job, attempt)
         except JobCancelled:
+            if attempt.is_lost:
+                message = "no heartbeat for longer than the lease: others may have the job"
+                return self._settle(attempt, "lost", error_kind="lost", error_message=message)
             return self._settle(attempt, "cancelled", error_message="cancelled while it ran")
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the job's end
             return self._failed(attempt, error)
         except BaseException as interrupt:
-            message = f"interrupted: {type(interrupt).__name__}"
-            self._settle(attempt, "lost", error_kind="lost", error_message=message)
+            message = f"interrupted: {type(interrupt).__name__}"  # a restart is no fault of the job
+            at_once = timedelta(seconds=1)
+            self._settle(attempt, "postponed", error_kind="transient", error_message=message, wait=at_once)
             raise
         if attempt.is_settled:
             return "COMPLETED"
@@ -219,7 +241,7 @@ class JobWorker:
             text = str(error)
             _log.warning("job failed", kind=kind, reason=text)
         else:
-            text = f"{type(error).__name__}: {error}"
+            text = f"an unexpected error ({type(error).__name__}); the job id finds it in the log"
             _log.error("job failed", kind=kind, exc_info=error)
         return self._settle(attempt, "failed", error_kind=kind, error_message=text)
 
@@ -227,7 +249,7 @@ class JobWorker:
         self, attempt: Attempt, outcome: Ending, *, error_message: str | None = None, **told: Any
     ) -> Status | None:
         """Tries until the lease would be over: a lost connection is no reason to do the work again."""
-        message = None if error_message is None else _storable(redact(error_message, self.secrets))
+        message = None if error_message is None else _storable(self.clean(redact(error_message, self.secrets)))
         status: Status | None = None
         seconds = self.lease.total_seconds()
         for trial in stamina.retry_context(on=StoreUnavailableError, attempts=None, timeout=seconds, wait_max=2.0):
@@ -245,14 +267,18 @@ class JobWorker:
         is_over = threading.Event()
 
         def beat() -> None:
+            succeeded = time.perf_counter()
             while not is_over.wait(self.heartbeat_seconds):
-                attempt = self._attempt
-                try:
-                    held = self._queue.heartbeat(self.name, lease=self.lease)
-                except StoreUnavailableError as error:
-                    _log.warning("no heartbeat: PostgreSQL is away", reason=str(error))
+                attempt, now = self._attempt, time.perf_counter()
+                held = self._held()
+                if held is not None:
+                    succeeded = now
+                if attempt is None:
                     continue
-                if attempt is not None and held.get(attempt.attempt_id, True):
+                if held is not None and held.get(attempt.attempt_id, True):
+                    attempt.is_stopped.set()
+                elif now - max(succeeded, attempt.started) > self.lease.total_seconds():
+                    attempt.is_lost = True
                     attempt.is_stopped.set()
 
         thread = threading.Thread(target=beat, name="job-heartbeat", daemon=True)
@@ -263,6 +289,16 @@ class JobWorker:
             is_over.set()
             thread.join()
 
+    def _held(self) -> dict[int, bool] | None:
+        """What the heartbeat told; None if it failed: whatever the reason, the next one may not."""
+        try:
+            return self._queue.heartbeat(self.name, lease=self.lease)
+        except StoreUnavailableError as error:
+            _log.warning("no heartbeat: PostgreSQL is away", reason=str(error))
+        except Exception:  # noqa: BLE001 - without heartbeats the job is lost
+            _log.exception("no heartbeat")
+        return None
+
 
 def limits_of(types: Mapping[JobType, Any]) -> dict[str, int | None]:
     """Of each type by name, how many may run at the same time."""
@@ -271,7 +307,7 @@ def limits_of(types: Mapping[JobType, Any]) -> dict[str, int | None]:
 
 def jobs_definitions(handlers: Mapping[JobType, JobHandler]) -> dg.Definitions:
     """The Dagster job that works on jobs, and the sensor that starts it."""
-    limits = limits_of(handlers)
+    short_ones = {job_type: handler for job_type, handler in handlers.items() if not job_type.is_long}
 
     @dg.op(description="Takes due jobs, most urgent first, runs each and settles it, until none is due.")
     def run_due_jobs(
@@ -289,9 +325,9 @@ def jobs_definitions(handlers: Mapping[JobType, JobHandler]) -> dg.Definitions:
 
         worker = JobWorker(
             postgres=postgres,
-            handlers=handlers,
+            handlers=short_ones if SHORT_TAG in context.run.tags else handlers,
             context_of=context_of,
-            secrets=settings.secrets(),
+            clean=Words(settings).clean,
             run_id=context.run_id,
         )
         ended = worker.work(seconds=RUN_SECONDS)
@@ -304,7 +340,7 @@ def jobs_definitions(handlers: Mapping[JobType, JobHandler]) -> dg.Definitions:
     @dg.sensor(
         job=operations_jobs_job,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        minimum_interval_seconds=5,
+        minimum_interval_seconds=1,  # the daemon looks every 5 s; exactly that would leave every other look out
         description="Gives lost jobs back to the queue, and starts a run whenever a job is due.",
     )
     def operations_jobs_sensor(
@@ -313,12 +349,13 @@ def jobs_definitions(handlers: Mapping[JobType, JobHandler]) -> dg.Definitions:
         queue = JobQueue(postgres)
         for job_id, status in queue.rescue(ended_runs=ended_runs(context.instance, queue.running_runs())).items():
             _log.warning("a job's worker is gone", job_id=job_id, status=status)
-        if not (count := queue.due_count(limits)):
-            return dg.SkipReason("no job is due")
         going_on = context.instance.get_runs(dg.RunsFilter(job_name=operations_jobs_job.name, statuses=GOING_ON))
-        if len(going_on) >= JOB_RUNS:
-            return dg.SkipReason(f"{count} job(s) due, {len(going_on)} run(s) work on them")
-        return dg.RunRequest()
+        if len(going_on) >= JOB_RUNS or any(run.status in _BEGINNING for run in going_on):
+            return dg.SkipReason(f"{len(going_on)} run(s) work on jobs, or will in a moment")
+        is_short = any(SHORT_TAG not in run.tags for run in going_on)
+        if not queue.due_count(limits_of(short_ones if is_short else handlers)):
+            return dg.SkipReason("no job is due")
+        return dg.RunRequest(tags=PRIORITY | ({SHORT_TAG: "true"} if is_short else {}))
 
     return dg.Definitions(jobs=[operations_jobs_job], sensors=[operations_jobs_sensor])
 
@@ -346,12 +383,14 @@ def _failure(
             said = entry.get_dagster_event().step_failure_data.user_failure_data
             if said is not None:
                 facts = {name: str(value.value) for name, value in said.metadata.items()}
+                if "error" not in facts:  # none of ours is a defect: its text may say anything
+                    return PermanentError(f"{job_name} failed: an unexpected error; its run is {run.run_id}")
                 return _error_like(facts, text)
     return TransientError(text)
 
 
 def _error_like(facts: Mapping[str, str], text: str) -> IngestionError:
-    kind = getattr(errors, facts.get("error", ""), PermanentError)  # what is none of ours is a defect
+    kind = getattr(errors, facts["error"], PermanentError)
     if issubclass(kind, RateLimitedError):
         wait = facts["retry_after_seconds"]
         return RateLimitedError(facts["provider"], None if wait == "None" else float(wait))

@@ -15,8 +15,8 @@ Address = IPv4Address | IPv6Address
 
 INTERNAL = "(internal address)"
 _NAT64, _6TO4 = ip_network("64:ff9b::/96"), ip_network("2002::/16")
-# Oracle's and Azure's own services answer here, and relays that lead anywhere
-_OTHERS = [ip_network(network) for network in ("192.0.0.0/24", "168.63.129.16/32", "192.88.99.0/24")]
+# Oracle's and Azure's own services answer here, relays that lead anywhere, and examples (RFC 9637)
+_OTHERS = [ip_network(network) for network in ("192.0.0.0/24", "168.63.129.16/32", "192.88.99.0/24", "3fff::/20")]
 _INTERNAL_NAMES = ("localhost", ".internal", ".local", ".localdomain", ".lan", ".intranet", ".corp", ".home.arpa")
 _SENDS = {"socket.connect", "socket.sendto", "socket.sendmsg"}
 
@@ -30,6 +30,7 @@ _URL_HOST = re.compile(
     re.IGNORECASE,
 )
 _NAMED_HOST = re.compile(r"\b(host(?:addr)?=)[^&\s\"'<>,;]+", re.IGNORECASE)
+_QUOTED_HOST = re.compile(r"\b(host(?:addr)?=[\"'])([^\"']+)", re.IGNORECASE)
 _NAME = re.compile(
     r"(?<![\w.-])(?:(?:[a-z0-9_-]+\.)+(?:internal|local|localdomain|lan|intranet|corp|home\.arpa)|localhost)"
     r"(?![\w-]|\.\w)(?::\d+)?",
@@ -73,11 +74,14 @@ def without_internal(text: str, hosts: Collection[str] = ()) -> str:
     """`text` without private addresses, names of internal networks, and `hosts` (those of our own stores)."""
     text = _URL_HOST.sub(lambda found: _judged_host(found, hosts), text)
     text = _NAMED_HOST.sub(rf"\1{INTERNAL}", text)
+    text = _QUOTED_HOST.sub(lambda found: _judged_host(found, hosts), text)
     for host in sorted(hosts, key=len, reverse=True):
         if "." in host or ":" in host:
             text = re.sub(rf"(?<![\w.-]){re.escape(host)}(?![\w-]|\.\w)(?::\d+)?", INTERNAL, text, flags=re.IGNORECASE)
         else:  # a bare name may be a word: only where it stands as a host
-            text = re.sub(rf"(?<![\w.-]){re.escape(host)}:\d+", INTERNAL, text, flags=re.IGNORECASE)
+            name = re.escape(host)
+            stands = rf"(?<![\w.-]){name}:\d+|(?<=[\"']){name}(?=[\"'])|(?<=\bhost ){name}(?![\w-]|\.\w)"
+            text = re.sub(stands, INTERNAL, text, flags=re.IGNORECASE)
     for pattern in (_IPV6, _IPV4):  # an IPv6 address may end in an IPv4 one
         text = pattern.sub(_judged_address, text)
     return _NAME.sub(INTERNAL, text)
@@ -110,6 +114,6 @@ def _is_public(address: Address) -> bool:
             return _is_public(address.ipv4_mapped)
         if address in _NAT64:
             return _is_public(IPv4Address(int(address) & 0xFFFF_FFFF))
-        if address in _6TO4 or address.teredo or address.is_reserved:
+        if address in _6TO4 or address.teredo or address.is_reserved or address.is_site_local:
             return False
     return address.is_global and not address.is_multicast and not any(address in network for network in _OTHERS)

@@ -1,8 +1,8 @@
 """The folder or bucket whose files become deliveries: which of them are complete, their bytes, moving them aside.
 
-A file is read when it looks the same twice in a row, and then goes to `processed/<date>/` or, beside what was wrong
-with it, to `rejected/<date>/`. Nothing is deleted and no name is taken twice. Belongs here: files. Does not belong
-here: what is in them (domains/operations/drop.py).
+A file that was read goes to `processed/<date>/` or, beside what was wrong with it, to `rejected/<date>/`. Nothing is
+deleted and no name is taken twice. Belongs here: files. Does not belong here: when one is read and what is in it
+(domains/operations/drop.py).
 """
 
 import os
@@ -67,18 +67,32 @@ class DropFolder:
         with self._reached(path), self._files.open_input_stream(self._full(path)) as stream:
             return bytes(stream.read(most_bytes + 1))
 
-    def move_aside(self, path: str, *, day: date, reasons: str | None = None) -> str:
-        """Moves the file to `processed/<day>/`, with `reasons` to `rejected/<day>/`; returns its new path."""
+    def move_aside(
+        self, path: str, *, day: date, reasons: str | None = None, mark: tuple[int, int] | None = None
+    ) -> str | None:
+        """Moves the file to `processed/<day>/`, with `reasons` to `rejected/<day>/`; returns its new path.
+
+        None if it no longer has the `mark` that is given: then it lies where it was, or beside what came there since.
+        """
         self._require_inside(path)
         folder = f"{PROCESSED if reasons is None else REJECTED}/{day.isoformat()}"
         with self._reached(path):
             target = self._free(f"{folder}/{path}")
             self._files.create_dir(self._full(str(PurePosixPath(target).parent)), recursive=True)
-            if reasons is not None:  # before the file: one that is here with no reasons would say nothing
+            self._files.move(self._full(path), self._full(target))
+            if mark is not None and not self._has_mark(target, mark):
+                self._files.move(self._full(target), self._full(self._free(path)))
+                return None
+            if reasons is not None:
                 with self._files.open_output_stream(self._full(f"{target}.reasons.txt")) as stream:
                     stream.write(reasons.encode())
-            self._files.move(self._full(path), self._full(target))
         return target
+
+    def _has_mark(self, path: str, mark: tuple[int, int]) -> bool:
+        """Of a moved file; in a bucket that has a new time."""
+        size_bytes, written_ns = mark
+        info = self._files.get_file_info(self._full(path))
+        return info.size == size_bytes and (self._local is None or (info.mtime_ns or 0) == written_ns)
 
     def _listed(self) -> Iterator[DroppedFile]:
         """Of a bucket, without what was moved aside: that grows, and would be listed in every tick."""

@@ -29,20 +29,16 @@ BYTES_PER_BATCH = 16_000_000  # as PostgreSQL stores them
 MOST_ATTEMPTS = 5
 LEASE_SECONDS = 60
 OUTAGE_SECONDS = 5
-RETENTION_DAYS = 90
 Scheme = Literal["sha256", "standard", "file"]
 Apply = Callable[[psycopg.Connection[Any], Sequence["Delivery"]], None]
 
 _LONGEST_REASON = 1_000
 _WRONG_DATA = (PermanentError, psycopg.DataError, psycopg.errors.ProgramLimitExceeded, msgspec.ValidationError)
 _CONNECTION_LOST = ("08", "53", "57P")  # classes of SQLSTATE: no connection, no resources, shut down
+_NO_ROOM = ("530", "531", "533")  # disk full, too many connections; not out of memory, of which one may be the cause
+_SCHEMA_BEHIND = "42"  # a table, column, function or right is not there: our fault, whatever was delivered
 
-_ACCEPT = """
-select delivery_id::text, is_duplicate, is_same, status from operations.accept_delivery(
-    %(source)s, %(idempotency_key)s, %(event_type)s, %(market_slug)s, %(payload)s::jsonb, %(reason)s, %(scheme)s,
-    %(signed_by)s, %(signed_at)s, %(origin)s, %(request_id)s
-)
-"""
+_ACCEPT = "select delivery_id::text, is_duplicate, is_same, status from operations.accept_deliveries(%s::jsonb)"
 _DUE = (
     "select event_type, count(*) from operations.deliveries "
     "where status = 'pending' and next_attempt_at <= clock_timestamp() and event_type = any(%s) group by event_type"
@@ -95,10 +91,6 @@ _BURY = (
     "reason, attempt_count || ' attempts ended with the process that made them') "
     "where status = 'pending' and event_type = any(%s) and attempt_count >= %s "
     "and next_attempt_at <= clock_timestamp() returning event_type"
-)
-_PURGE = (
-    "delete from operations.deliveries "
-    "where status = 'processed' and settled_at < clock_timestamp() - make_interval(days => :days)"
 )
 
 _log = structlog.get_logger(__name__)
@@ -159,18 +151,15 @@ class Applied:
 async def accept(connection: psycopg.AsyncConnection[Any], delivery: NewDelivery) -> Accepted:
     """Keeps `delivery` in the transaction of `connection`, unless it is there."""
     async with connection.cursor(row_factory=class_row(Accepted)) as cursor:
-        await cursor.execute(_ACCEPT, _parameters(delivery))
+        await cursor.execute(_ACCEPT, _parameters([delivery]))
         (accepted,) = await cursor.fetchall()
     return accepted
 
 
 def accept_all(connection: psycopg.Connection[Any], deliveries: Sequence[NewDelivery]) -> list[Accepted]:
-    """Keeps each of `deliveries` in the transaction of `connection`, unless it is there."""
-    if not deliveries:
-        return []
+    """Keeps each of `deliveries` in the transaction of `connection`, unless it is there; all of them in one call."""
     with connection.cursor(row_factory=class_row(Accepted)) as cursor:
-        cursor.executemany(_ACCEPT, [_parameters(delivery) for delivery in deliveries], returning=True)
-        return [accepted for result in cursor.results() for accepted in result]
+        return cursor.execute(_ACCEPT, _parameters(deliveries)).fetchall()
 
 
 def due(postgres: Postgres, event_types: Sequence[str]) -> dict[str, int]:
@@ -190,6 +179,7 @@ def apply_pending(postgres: Postgres, event_types: Sequence[str], apply: Apply, 
 
     Raises:
         StoreUnavailableError: a store is away; what was applied until then is, the rest is due again soon.
+        psycopg.ProgrammingError: the schema is not the one that this code expects; the same.
     """
     types = list(event_types)
     outcome = Applied()
@@ -206,13 +196,9 @@ def apply_pending(postgres: Postgres, event_types: Sequence[str], apply: Apply, 
     return outcome
 
 
-def purge(postgres: Postgres, *, days: int = RETENTION_DAYS) -> int:
-    """Deletes deliveries processed more than `days` ago, and with them the memory of their keys; returns how many."""
-    return postgres.execute(_PURGE, {"days": days})
-
-
-def _parameters(delivery: NewDelivery) -> dict[str, object]:
-    return {**vars(delivery), "payload": delivery.payload.decode()}
+def _parameters(deliveries: Sequence[NewDelivery]) -> list[str]:
+    given = [{**vars(delivery), "payload": msgspec.Raw(delivery.payload)} for delivery in deliveries]
+    return [msgspec.json.encode(given).decode()]
 
 
 def _claimed(postgres: Postgres, types: list[str], run_id: str) -> list[Delivery]:
@@ -242,6 +228,7 @@ def _fail(postgres: Postgres, outcome: Applied, claimed: Sequence[Delivery], err
 
     Raises:
         StoreUnavailableError: `error`, when a store is away.
+        psycopg.ProgrammingError: `error`, when the schema is not the one that this code expects.
     """
     cause = _cause(error)
     reason = _reason(cause)
@@ -253,7 +240,10 @@ def _fail(postgres: Postgres, outcome: Applied, claimed: Sequence[Delivery], err
         with suppress(
             StoreUnavailableError
         ):  # then their lease ends by itself; the attempt counts: one may be the cause
-            _retry(postgres, claimed, OUTAGE_SECONDS, reason=reason)
+            _retry(postgres, claimed, OUTAGE_SECONDS, reason=reason, given_back=int(_is_of(cause, _NO_ROOM)))
+        raise error
+    if _is_of(cause, (_SCHEMA_BEHIND,)):
+        _retry(postgres, claimed, OUTAGE_SECONDS, reason=reason, given_back=1)
         raise error
     if len(claimed) > 1:
         _log.warning("a batch of deliveries is applied one by one", deliveries=len(claimed), reason=reason)
@@ -278,8 +268,12 @@ def _cause(error: Exception) -> BaseException:
 
 
 def _is_connection_lost(cause: BaseException) -> bool:
-    state = getattr(cause, "sqlstate", None)
-    return state is None or state.startswith(_CONNECTION_LOST)
+    return getattr(cause, "sqlstate", None) is None or _is_of(cause, _CONNECTION_LOST)
+
+
+def _is_of(cause: BaseException, classes: tuple[str, ...]) -> bool:
+    """Is it an error of PostgreSQL whose SQLSTATE starts like one of `classes`?"""
+    return (getattr(cause, "sqlstate", None) or "").startswith(classes)
 
 
 def _retry(

@@ -4,8 +4,10 @@ import json
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
+from os.path import commonprefix
 from typing import Any, Self
 
 import redis
@@ -15,7 +17,7 @@ from redis.retry import Retry
 
 from ingestion_pipeline.core.errors import StoreUnavailableError
 from ingestion_pipeline.core.ids import new_id
-from ingestion_pipeline.storage.cache import Cache, encode, milliseconds
+from ingestion_pipeline.storage.cache import Cache, encode, matcher, milliseconds
 
 # Values are `ingestion:<key>`, leases `ingestion~<key>`: one SCAN finds both.
 NAMESPACE, VALUE, LEASE = "ingestion", ":", "~"
@@ -65,21 +67,26 @@ class RedisCache:
         with _redis_errors():
             self._client.set(self._value(key), text, px=ttl_ms)
 
-    def delete(self, pattern: str) -> None:
+    def delete(self, *patterns: str) -> None:
+        exact = [pattern for pattern in patterns if "*" not in pattern]
         with _redis_errors():
-            if "*" not in pattern:
-                self._client.unlink(self._value(pattern), self._lease(pattern))
-                return
-            # SCAN, never KEYS: KEYS stops every other client while it walks; UNLINK frees memory in the background.
-            glob = f"{_escaped(self._namespace)}[{VALUE}{LEASE}]{_escaped(pattern)}"
-            batch: list[bytes] = []
-            for key in self._client.scan_iter(match=glob, count=_BATCH):
-                batch.append(key)
-                if len(batch) == _BATCH:
-                    self._client.unlink(*batch)
-                    batch = []
-            if batch:
-                self._client.unlink(*batch)
+            if exact:
+                self._client.unlink(*map(self._value, exact), *map(self._lease, exact))
+            if len(exact) < len(patterns):
+                self._delete_matching([pattern for pattern in patterns if "*" in pattern])
+
+    def _delete_matching(self, patterns: Sequence[str]) -> None:
+        """One walk through the keys, however many patterns there are.
+
+        SCAN, never KEYS: KEYS stops every other client while it walks; UNLINK frees memory in the background.
+        """
+        start = commonprefix([pattern.partition("*")[0] for pattern in patterns])  # noqa: RUF071 - no paths
+        glob = f"{_escaped(self._namespace)}[{VALUE}{LEASE}]{_escaped(start)}*"
+        matches, before = matcher(patterns), len(self._value(""))
+        found = self._client.scan_iter(match=glob, count=_BATCH)
+        gone = (key for key in found if matches(key.decode(errors="replace")[before:]))
+        while batch := list(islice(gone, _BATCH)):
+            self._client.unlink(*batch)
 
     def lease(self, key: str, *, ttl_seconds: float) -> str | None:
         token = new_id()
@@ -139,11 +146,11 @@ class FallbackCache:
         return self._do(lambda store: store.get(key))
 
     def set(self, key: str, value: Any, *, ttl_seconds: float) -> None:
-        self._do(lambda store: store.set(key, value, ttl_seconds=ttl_seconds), stale=key)
+        self._do(lambda store: store.set(key, value, ttl_seconds=ttl_seconds), stale=[key])
 
-    def delete(self, pattern: str) -> None:
-        self._fallback.delete(pattern)
-        self._do(lambda store: store.delete(pattern), stale=pattern)
+    def delete(self, *patterns: str) -> None:
+        self._fallback.delete(*patterns)
+        self._do(lambda store: store.delete(*patterns), stale=patterns)
 
     def lease(self, key: str, *, ttl_seconds: float) -> str | None:
         lease: str | None = self._do(lambda store: store.lease(key, ttl_seconds=ttl_seconds))
@@ -151,7 +158,7 @@ class FallbackCache:
 
     def fill(self, key: str, value: Any, *, ttl_seconds: float, lease: str) -> bool:
         """A lease of the store that has gone, or of the one that stood in for it, is worth nothing to the other."""
-        return bool(self._do(lambda store: store.fill(key, value, ttl_seconds=ttl_seconds, lease=lease), stale=key))
+        return bool(self._do(lambda store: store.fill(key, value, ttl_seconds=ttl_seconds, lease=lease), stale=[key]))
 
     def release(self, key: str, lease: str) -> None:
         self._do(lambda store: store.release(key, lease))
@@ -159,7 +166,7 @@ class FallbackCache:
     def ping(self) -> None:
         self._primary.ping()
 
-    def _do(self, action: Callable[[Cache], Any], *, stale: str | None = None) -> Any:
+    def _do(self, action: Callable[[Cache], Any], *, stale: Sequence[str] = ()) -> Any:
         """Runs `action` on the store of the moment; `stale` is what the primary must forget if it missed it."""
         if self._is_primary_there(stale):
             try:
@@ -168,7 +175,7 @@ class FallbackCache:
                 self._lose_primary(error, stale)
         return action(self._fallback)
 
-    def _is_primary_there(self, stale: str | None) -> bool:
+    def _is_primary_there(self, stale: Sequence[str]) -> bool:
         with self._lock:
             if self._retry_at is None:
                 return True
@@ -181,7 +188,7 @@ class FallbackCache:
         finally:
             self._is_returning = False
 
-    def _lose_primary(self, error: StoreUnavailableError, stale: str | None) -> None:
+    def _lose_primary(self, error: StoreUnavailableError, stale: Sequence[str]) -> None:
         with self._lock:
             is_new = self._retry_at is None
             self._retry_at = self._clock() + self._retry_after_seconds
@@ -200,21 +207,18 @@ class FallbackCache:
                     if not stale:
                         self._retry_at = None
                         break
-                for pattern in stale:
-                    self._primary.delete(pattern)
+                self._primary.delete(*stale)
         except StoreUnavailableError:
             with self._lock:
                 self._retry_at = self._clock() + self._retry_after_seconds
-                for pattern in stale:
-                    self._remember(pattern)
+                self._remember(stale)
             return False
         self._fallback.delete("*")
         _log.info("cache_available")
         return True
 
-    def _remember(self, stale: str | None) -> None:
-        if stale is not None:
-            self._missed[stale] = None
+    def _remember(self, stale: Sequence[str]) -> None:
+        self._missed |= dict.fromkeys(stale)
         if len(self._missed) > _MAX_MISSED:
             self._missed = {"*": None}
 

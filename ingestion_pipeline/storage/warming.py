@@ -42,10 +42,11 @@ class Warmed:
     problems: dict[str, str]
 
 
-def warm_all(warmers: Sequence[Warmer], stores: Stores) -> Warmed:
-    """Runs every warmer; one that fails keeps no other back."""
+def warm_all(warmers: Sequence[Warmer], stores: Stores, *, before: Callable[[], None] = lambda: None) -> Warmed:
+    """Runs every warmer; one that fails keeps no other back. What `before`, called before each, raises ends it."""
     warmed = Warmed({}, {})
     for warmer in warmers:
+        before()
         try:
             warmed.counts[warmer.service] = warmed.counts.get(warmer.service, 0) + warmer.warm(stores)
         except IngestionError as error:

@@ -138,6 +138,25 @@ def test_a_job_that_is_not_there_is_said(command: Callable[..., Result], name: s
         (("market_ingest", "--input", "{"), "JSON"),
         (("market_ingest", "--input", "[]"), "Expected `object`"),
         (("market_ingest", "--input", '{"symbols": 1}'), "symbols"),
+        (("market_ingest", "--input", '{"symbols": ["SPXX"]}'), "input_data.symbols[0]: SPX"),
+        (("cache_warming", "--input", '{"services": ["makro"]}'), "input_data.services[0]: macro or fundamentals"),
+        (("prediction",), "--market="),
+        (
+            (
+                "prediction",
+                "--market",
+                "dallas",
+                "--input",
+                '{"properties": [{"property_id": "\\u0000", "property_type": "house"}]}',
+            ),
+            "PostgreSQL",
+        ),
+        (("market_ingest", "--market", ""), "--market="),
+        (("market_ingest", "--market", "San Antonio"), "--market="),
+        (("market_ingest", "--market", "x" * 101), "--market="),
+        (("market_ingest", "--unique-key", ""), "--unique-key="),
+        (("market_ingest", "--unique-key", "x" * 301), "--unique-key="),
+        (("market_ingest", "--unique-key", "a\x1bb"), "--unique-key="),
     ],
 )
 def test_a_job_that_no_worker_could_do_is_refused(
@@ -148,6 +167,14 @@ def test_a_job_that_no_worker_could_do_is_refused(
         command("submit", *arguments)
     assert expected in str(raised.value)
     assert [] == queue.jobs()
+
+
+def test_an_error_cannot_steer_the_terminal(command: Callable[..., Result], queue: JobQueue) -> None:
+    """What a source answered is shown without control characters."""
+    queue.enqueue(NewJob(job_type="market_ingest", owner_id="me"))
+    (claimed,) = queue.claim("w", FREE)
+    queue.settle(claimed.attempt_id, "failed", error_kind="permanent", error_message="a\x1b[2Jb")
+    assert "permanent: a\ufffd[2Jb" in printed(command("list"))
 
 
 def test_no_two_types_have_one_name() -> None:

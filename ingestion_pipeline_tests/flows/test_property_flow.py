@@ -100,7 +100,7 @@ def test_a_delivery_walks_from_the_inbox_to_its_row(walk: Walk) -> None:
     assert isinstance(walk.tick(), dg.SkipReason)
     walk.cache.set("property:fundamentals:dallas:latest", {"old": True}, ttl_seconds=60)
     deliver(walk.postgres, FUNDAMENTALS_UPSERT, fundamentals(), fundamentals(), received=RECEIVED)
-    assert {"property/fundamentals"} == walk.settle()
+    assert {"property/fundamentals", "property/fundamentals_staleness"} == walk.settle()
     assert [("dallas", 400_000.0, 1)] == query(walk.postgres, FIGURES)
     assert walk.cache.get("property:fundamentals:dallas:latest") is None
     assert isinstance(walk.tick(), dg.SkipReason)
@@ -109,7 +109,10 @@ def test_a_delivery_walks_from_the_inbox_to_its_row(walk: Walk) -> None:
     deliver(walk.postgres, FUNDAMENTALS_UPSERT, later, received=RECEIVED + timedelta(minutes=30))
     deliver(walk.postgres, COMPS_UPSERT, {"comps": [comp(), comp(comp_id="bad", sale_price_usd=0)]}, received=RECEIVED)
     deliver(walk.postgres, MACRO_UPDATE, macro(), received=RECEIVED, market_slug=None)
-    assert {"property/fundamentals", "property/comps", "property/macro_observations"} == walk.settle()
+    assert {"property/comps", "property/macro_observations"} == walk.settle() - {
+        "property/fundamentals",
+        "property/fundamentals_staleness",
+    }
     assert [("dallas", 410_000.0, 2)] == query(walk.postgres, FIGURES)
     assert [(2,)] == query(walk.postgres, "select count(*) from property.fundamentals_revisions")
     assert [("sale-1",)] == query(walk.postgres, "select comp_id from property.comps")

@@ -166,6 +166,14 @@ def sample(services: Services) -> HttpDomain:
                 summary="For the scheduler",
                 responses=ok,
             ),
+            Endpoint(
+                method="GET",
+                path="/sample/start",
+                handler=whoami,
+                access=(SCHEDULER,),
+                summary="For a scheduler that knows GET only",
+                responses=ok,
+            ),
             Endpoint(method="GET", path="/sample/slow", handler=slow, access=(PUBLIC,), summary="Slow", responses=ok),
             Endpoint(
                 method="GET",

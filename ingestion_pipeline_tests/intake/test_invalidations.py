@@ -176,11 +176,11 @@ def test_the_task_goes_on_after_an_outage_and_after_a_defect(
     deleted: list[str] = []
     delete = found.cache.delete
 
-    def failing_once(pattern: str) -> None:
-        deleted.append(pattern)
-        if pattern == "defect":
+    def failing_once(*patterns: str) -> None:
+        deleted.extend(patterns)
+        if "defect" in patterns:
             raise ZeroDivisionError
-        delete(pattern)
+        delete(*patterns)
 
     monkeypatch.setattr(found.cache, "delete", failing_once)
 

@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from ingestion_pipeline_tests.intake.process import APP_TOKEN, Intake
+from ingestion_pipeline_tests.intake.process import APP_TOKEN, CRON_SECRET, Intake
 
 PROBLEM = "application/problem+json"
 
@@ -44,6 +44,14 @@ def test_a_method_that_is_not_there_says_which_are(intake: Intake) -> None:
 def test_head_is_get_without_the_body(intake: Intake) -> None:
     head, get = intake.client.head("/sample/markets/BTC"), intake.get("/sample/markets/BTC")
     assert (200, b"", get.headers["content-length"]) == (head.status_code, head.content, head.headers["content-length"])
+
+
+def test_what_a_scheduler_starts_has_no_head(intake: Intake) -> None:
+    """A link checker that holds the secret starts nothing."""
+    headers = {"x-cron-secret": CRON_SECRET}
+    assert 200 == intake.get("/sample/start", headers=headers).status_code
+    head = intake.client.head("/sample/start", headers=headers)
+    assert (405, "GET") == (head.status_code, head.headers["allow"])
 
 
 def test_path_and_query_are_decoded(intake: Intake) -> None:

@@ -179,6 +179,9 @@ def test_a_job_that_goes_on_is_202_with_its_address(run: Any) -> None:
         (Caller("person", "scheduler"), "person:scheduler"),
         (Caller("person", "application:web"), "person:application:web"),
         (Caller("person", "person:scheduler"), "person:person:scheduler"),
+        (Caller("person", "cli:root"), "person:cli:root"),
+        (Caller("person", "cli"), "person:cli"),
+        (Caller("person", "clive"), "clive"),
     ],
 )
 def test_callers_own_what_is_theirs(caller: Caller, owner: str) -> None:

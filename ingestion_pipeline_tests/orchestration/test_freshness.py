@@ -33,6 +33,8 @@ from ingestion_pipeline_tests.orchestration.mirrored import becomes
 from ingestion_pipeline_tests.pipeline import Pipeline
 
 GRAPH = defs.get_repository_def().asset_graph
+TODAY = date(2026, 3, 2)
+NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 BARS, QUOTES = dg.AssetKey(["market", "price_bars"]), dg.AssetKey(["market", "snapshots"])
 
 
@@ -93,19 +95,19 @@ def test_a_backfill_of_an_old_day_is_no_newer_data(
     look: Any, own_instance: dg.DagsterInstance, lake: Lake, database_url: str
 ) -> None:
     """Dagster says PASS: it ran. The data says FAIL: of today there is nothing."""
-    today = utc_now().date()
-    old = today - timedelta(days=30)
+    old = TODAY - timedelta(days=30)
     add_bars(lake, old)
     built(own_instance, BARS, str(old))
     becomes(own_instance, BARS, FreshnessState.PASS)
-    look()
+    look(NOON)
     row = stored(database_url)["market/price_bars"]
     assert ("PASS", "FAIL") == (row["state"], row["data_state"])
     assert datetime.combine(old, datetime.min.time(), UTC) == row["data_as_of"]
-    assert f"its newest data is of {old} 00:00, 3" in row["reason"]
-    add_bars(lake, today)
-    built(own_instance, BARS, str(today))
-    assert ("PASS", None) == (look()["market/price_bars"].data_state, look()["market/price_bars"].reason)
+    assert f"its newest data is of {old} 00:00, 30 days ago" in row["reason"]
+    add_bars(lake, TODAY)
+    built(own_instance, BARS, str(TODAY))
+    bars = look(NOON)["market/price_bars"]
+    assert ("PASS", None) == (bars.data_state, bars.reason)
 
 
 def test_the_states_of_dagster_are_mirrored_with_when_they_changed(
@@ -143,29 +145,44 @@ def test_an_asset_that_is_gone_leaves_the_mirror(look: Any, postgres: Postgres, 
     assert "market/of_yesterday" not in stored(database_url)
 
 
-def test_the_age_of_data_is_read_again_only_after_a_materialization(
+def test_the_age_of_lake_data_is_read_again_only_after_a_materialization(
     look: Any, own_instance: dg.DagsterInstance, lake: Lake
 ) -> None:
     """Nothing else changes it: every other tick costs the lake nothing."""
-    today = utc_now().date()
-    add_bars(lake, today - timedelta(days=1))
+    add_bars(lake, TODAY - timedelta(days=1))
     built(own_instance, BARS)
     before = look()["market/price_bars"].data_as_of
-    add_bars(lake, today)
+    add_bars(lake, TODAY)
     assert before == look()["market/price_bars"].data_as_of
     built(own_instance, BARS)
     assert before + timedelta(days=1) == look()["market/price_bars"].data_as_of
+
+
+def test_an_import_is_seen_without_a_materialization(look: Any, database_url: str) -> None:
+    """The data of a PostgreSQL table is as old as its rows are, whoever wrote them."""
+    fundamentals = (
+        "insert into property.fundamentals (market_slug, metric, as_of_date, value, unit, source, revision, revised_at, "
+        "received_at, provenance) values ('dallas', 'homes_sold_count', %s, 1, 'count', 'zillow', 1, now(), now(), '{}')"
+    )
+    for day in (date(2026, 1, 31), date(2026, 2, 28)):
+        with psycopg.connect(database_url) as connection:
+            connection.execute(fundamentals, [day])
+        found = look(NOON)["property/fundamentals"]
+        assert (datetime(day.year, day.month, day.day, tzinfo=UTC), None) == (
+            found.data_as_of,
+            found.last_materialized_at,
+        )
+    assert "PASS" == found.data_state
 
 
 def test_while_the_lake_is_away_the_last_known_age_stands_and_is_read_again_when_it_is_back(
     look: Any, own_instance: dg.DagsterInstance, lake: Lake
 ) -> None:
     """An outage of the lake does not silence the mirror, and no materialization is passed over because of it."""
-    today = utc_now().date()
-    add_bars(lake, today - timedelta(days=1))
+    add_bars(lake, TODAY - timedelta(days=1))
     built(own_instance, BARS)
     before = look()["market/price_bars"].data_as_of
-    add_bars(lake, today)
+    add_bars(lake, TODAY)
     built(own_instance, BARS)
     folder = Path(lake.root)
     folder.rename(folder.with_name("elsewhere"))
@@ -188,6 +205,20 @@ def test_data_times_are_read_of_every_declared_column(postgres: Postgres, lake: 
         "market/roi_statistics": midnight,
         "market/snapshots": None,
     } == found
+
+
+def test_the_age_of_every_postgresql_table_has_an_index(database_url: str) -> None:
+    """It is asked twice a minute, of tables that grow."""
+    tables = [table for key in GRAPH.get_all_asset_keys() if (table := declared_table(key)) and table.as_of_column]
+    asked = {(table.qualified_name, table.as_of_column) for table in tables if table.store == "postgres"}
+    with psycopg.connect(database_url) as connection:
+        indexed = connection.execute(
+            "select relnamespace::regnamespace || '.' || relname, attname from pg_index "
+            "inner join pg_class on pg_class.oid = indrelid "
+            "inner join pg_attribute on attrelid = indrelid and attnum = indkey[0] where indpred is null"
+        ).fetchall()
+    assert asked
+    assert set() == asked - set(indexed)
 
 
 def test_the_newest_day_of_a_lake_table_has_rows(lake: Lake) -> None:

@@ -71,7 +71,8 @@ def run(instance: dg.DagsterInstance, status: dg.DagsterRunStatus, job: str = JO
 
 
 def test_it_is_on_by_default_and_looks_as_often_as_dagster_does() -> None:
-    assert (dg.DefaultSensorStatus.RUNNING, 5) == (SENSOR.default_status, SENSOR.minimum_interval_seconds)
+    """That is every five seconds; an interval of exactly that would now and then leave a look out."""
+    assert (dg.DefaultSensorStatus.RUNNING, 1) == (SENSOR.default_status, SENSOR.minimum_interval_seconds)
 
 
 def test_without_deliveries_no_run_is_asked_for(own_instance: dg.DagsterInstance, postgres: Postgres) -> None:
@@ -85,6 +86,7 @@ def test_however_many_wait_one_run_takes_them(own_instance: dg.DagsterInstance, 
     request = tick(own_instance, postgres)
     assert isinstance(request, dg.RunRequest)
     assert [COMPS] == request.asset_selection
+    assert {"dagster/priority": "5"} == request.tags
     put(postgres, "macro.update")
     assert [COMPS, MACRO] == tick(own_instance, postgres).asset_selection
     apply_pending(postgres, ["comps.upsert", "macro.update"], lambda *_: None, run_id="r")

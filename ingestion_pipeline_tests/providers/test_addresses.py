@@ -39,6 +39,10 @@ INTERNAL_ADDRESSES = [
     "2002:7f00:1::",
     "2001:0:7f00:1::",
     "2001:db8::1",
+    "fec0::1",
+    "feff::1",
+    "3fff::1",
+    "3fff:fff:ffff::1",
 ]
 PUBLIC_ADDRESSES = [
     "8.8.8.8",
@@ -174,6 +178,15 @@ print("main", has_refused())
         ("db.example.com:5432 timed out", f"{INTERNAL} timed out"),
         ("pg1:5432 timed out", f"{INTERNAL} timed out"),
         ("printer.local.", f"{INTERNAL}."),
+        (
+            'connection to server at "pg1" (10.1.2.3), port 5432',
+            f'connection to server at "{INTERNAL}" ({INTERNAL}), port 5432',
+        ),
+        ("failed to resolve host 'pg1': [Errno -2]", f"failed to resolve host '{INTERNAL}': [Errno -2]"),
+        ('could not translate host name "PG1" to address', f'could not translate host name "{INTERNAL}" to address'),
+        ("no route to host pg1, giving up", f"no route to host {INTERNAL}, giving up"),
+        ("HTTPConnectionPool(host='minio', port=9000)", f"HTTPConnectionPool(host='{INTERNAL}', port=9000)"),
+        ("Pool(host='10.1.2.3', port=9000)", f"Pool(host='{INTERNAL}', port=9000)"),
     ],
 )
 def test_internal_addresses_do_not_stay_in_a_text(text: str, expected: str) -> None:
@@ -189,6 +202,8 @@ def test_internal_addresses_do_not_stay_in_a_text(text: str, expected: str) -> N
         "2026-03-02T10:00:00+00:00",
         "freshness of market/ohlc_daily is WARN",
         "locals of the local host, localhosts",
+        "HTTPSConnectionPool(host='api.binance.com', port=443)",
+        "a 'pg1-like' \"word pg1\", ghost pg1, host pg1.example.com",
         "s3://bucket/lake abfss://container@account.dfs.core.windows.net/lake",
     ],
 )

@@ -17,7 +17,6 @@ from ingestion_pipeline_tests.sql.schema import SCHEMA, dump
 POSTGRES_TYPES: dict[ColumnType, str] = {
     "text": "text",
     "float": "double precision",
-    "decimal": "numeric",
     "integer": "integer",
     "boolean": "boolean",
     "date": "date",
@@ -117,8 +116,6 @@ PARAMETERS: dict[str, dict[str, object]] = {
     "property_markets": {"limit": 10},
     "property_predictions": {
         **DALLAS,
-        "job_id": None,
-        "is_out_of_sample": None,
         "after_made_at": None,
         "after_id": None,
         "limit": 10,

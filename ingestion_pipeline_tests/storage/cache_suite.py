@@ -86,6 +86,14 @@ class CacheSuite:
         assert store.get("market:SPX:aggregates") == "market:SPX:aggregates"
         assert store.get("other:SPX:latest") == "other:SPX:latest"
 
+    def test_several_patterns_at_once(self, store: Cache):
+        """Keys and patterns together; what matches none of them stays."""
+        keys = ["market:SPX:latest", "market:SPX:aggregates", "property:macro:UNRATE", "property:comps:dallas"]
+        for key in keys:
+            store.set(key, 1, ttl_seconds=MINUTE)
+        store.delete("market:*:latest", "property:macro:UNRATE", "property:comps:*", "property:comps:austin")
+        assert ["market:SPX:aggregates"] == [key for key in keys if store.get(key) is not None]
+
     def test_pattern_removes_more_keys_than_one_batch(self, store: Cache):
         """Thousands of keys go as well as three."""
         keys = [f"market:{number}:latest" for number in range(1_201)]

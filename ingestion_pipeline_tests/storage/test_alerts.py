@@ -132,16 +132,34 @@ def test_what_is_over_before_anybody_was_told_is_never_said(postgres: Postgres, 
 
 
 def test_raised_after_it_was_over_it_is_a_new_alert(postgres: Postgres) -> None:
-    """While the recovery of the first is still to be said, too."""
+    """The recovery of the first, which is still to be said, is not said of what is wrong again; that of the second is."""
     raise_alert(postgres, full(), "disk:sda", now=NOON)
     told(postgres, NOON, "a")
     resolve_alert(postgres, "disk:sda", now=NOON + SECOND)
     later = NOON + QUIET_TIME + 2 * SECOND
     assert [("disk:sda", "recovery")] == told(postgres, later, problem="a: status 500", retry=timedelta(seconds=15))
     assert raise_alert(postgres, full(), "disk:sda", now=later)
-    assert [("disk:sda", "alert"), ("disk:sda", "recovery")] == sorted(
-        told(postgres, later + timedelta(seconds=15), "a")
-    )
+    later += timedelta(seconds=15)
+    assert [("disk:sda", "alert")] == told(postgres, later, "a")
+    assert [] == told(postgres, later + SECOND, "a")
+    resolve_alert(postgres, "disk:sda", now=later + SECOND)
+    later += SECOND + QUIET_TIME
+    assert [("disk:sda", "recovery")] == told(postgres, later, "a")
+    assert [] == claimed(postgres, later + 10 * REMINDER)
+
+
+def test_a_recovery_that_waited_for_an_alert_that_was_never_told_is_said(postgres: Postgres) -> None:
+    """Raised anew and over before anybody heard of it: they still believe that it is wrong."""
+    raise_alert(postgres, full(), "disk:sda", now=NOON)
+    told(postgres, NOON, "a")
+    resolve_alert(postgres, "disk:sda", now=NOON + SECOND)
+    later = NOON + QUIET_TIME + 2 * SECOND
+    told(postgres, later, problem="a: status 500", retry=timedelta(seconds=15))
+    raise_alert(postgres, full(), "disk:sda", now=later)
+    resolve_alert(postgres, "disk:sda", now=later + SECOND)
+    later += SECOND + QUIET_TIME
+    assert [("disk:sda", "recovery")] == told(postgres, later, "a")
+    assert [] == claimed(postgres, later + 10 * REMINDER)
 
 
 def test_worse_than_was_said_is_said_at_once_and_better_is_not(postgres: Postgres) -> None:

@@ -312,9 +312,9 @@ class TestOutage:
         store.delete("key")
         delete = redis_cache.delete
 
-        def die_first(pattern: str) -> None:
+        def die_first(*patterns: str) -> None:
             kill_9(server)
-            delete(pattern)
+            delete(*patterns)
 
         server.start()
         redis_cache.delete = die_first
@@ -406,6 +406,19 @@ def test_an_exact_key_is_removed_without_a_walk_through_all(redis_cache: RedisCa
         redis_cache.delete("one")
         assert "cmdstat_scan" not in client.info("commandstats")
     assert redis_cache.get("one") is None
+
+
+def test_many_patterns_cost_one_walk(redis_cache: RedisCache, shared_server: ValkeyServer):
+    """An ingestion of a hundred markets is not a hundred walks through everybody's keys."""
+    keys = [f"property:comps:market-{number}:recent" for number in range(100)]
+    for key in (*keys, "property:comps:other"):
+        redis_cache.set(key, 1, ttl_seconds=MINUTE)
+    with shared_server.client() as client:
+        client.config_resetstat()
+        redis_cache.delete(*(key.replace("recent", "*") for key in keys))
+        assert 1 == client.info("commandstats")["cmdstat_scan"]["calls"]
+    assert [] == [key for key in keys if redis_cache.get(key) is not None]
+    assert 1 == redis_cache.get("property:comps:other")
 
 
 def test_values_of_an_earlier_version_are_loaded_again(redis_cache: RedisCache):

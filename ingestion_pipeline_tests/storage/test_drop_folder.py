@@ -155,6 +155,31 @@ def test_one_with_problems_lies_beside_its_reasons(place: Place) -> None:
     } == place.contents()
 
 
+@pytest.mark.parametrize("reasons", [None, "why\n"])
+def test_one_that_was_written_to_since_is_not_moved(place: Place, reasons: str | None) -> None:
+    """What was read is not all of it; nothing says why, for it is read again."""
+    place.put("a.json", b"[1]")
+    (file,) = place.folder.files()
+    place.put("a.json", b"[1, 2]")
+    assert place.folder.move_aside("a.json", day=DAY, reasons=reasons, mark=file.mark) is None
+    assert {"a.json": b"[1, 2]"} == place.contents()
+    (file,) = place.folder.files()
+    assert place.folder.move_aside("a.json", day=DAY, reasons=reasons, mark=file.mark)
+    assert [] == waiting(place)
+
+
+def test_one_that_cannot_be_moved_leaves_no_reasons(tmp_path: Path) -> None:
+    """However often it is tried."""
+    place = Folder(tmp_path / "drops")
+    place.put("rejected", b"a file where the folder should be")
+    place.put("a.json", b"{")
+    with pytest.raises(StoreUnavailableError):
+        place.folder.move_aside("a.json", day=DAY, reasons="why\n")
+    assert {"rejected", "a.json"} == set(place.contents())
+    with pytest.raises(StoreUnavailableError):
+        Bucket().folder.move_aside("gone.json", day=DAY, reasons="why\n")
+
+
 @pytest.mark.parametrize(("folder", "reasons"), [("processed", None), ("rejected", "why\n")])
 def test_no_name_is_taken_twice(place: Place, folder: str, reasons: str | None) -> None:
     """The same name is dropped every day, or every hour: nothing is overwritten."""

@@ -85,6 +85,28 @@ def test_growth_is_kept_by_the_minute_and_caches_in_the_tables_of_the_seed(
     ]
 
 
+def test_a_minute_of_a_cache_is_one_row_however_often_it_is_reported(postgres: Postgres, database_url: str) -> None:
+    """Counts add up, and the ratio is that of the whole minute."""
+    macro = {"service": "macro"}
+    for hits, misses in ((1, 0), (0, 1), (2, 0)) * 10:
+        measured = Metrics()
+        measured.counter("cache_hit", hits, macro)
+        measured.counter("cache_miss", misses, macro)
+        store_metrics(postgres, measured=measured)
+    kept = rows(database_url, "select * from operations.cache_metrics order by created_at, metric_name")
+    minutes = {row["created_at"] for row in kept}
+    assert len(minutes) <= 1 + len(rows(database_url, "select distinct minute from operations.metric_minutes"))
+    assert 3 * len(minutes) == len(kept)
+    assert {0} == {minute.second for minute in minutes}
+    assert (30, 10) == tuple(
+        sum(row["metric_value"] for row in kept if row["metric_name"] == name) for name in ("cache_hit", "cache_miss")
+    )
+    by_name = {row["metric_name"]: row["metric_value"] for row in kept if row["created_at"] == max(minutes)}
+    assert by_name["cache_hit_ratio"] == pytest.approx(
+        by_name["cache_hit"] / (by_name["cache_hit"] + by_name["cache_miss"])
+    )
+
+
 def test_the_intake_stores_its_own(database_url: str) -> None:
     """As its own role, over its pool."""
     measured = Metrics()

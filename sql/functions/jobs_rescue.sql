@@ -10,7 +10,7 @@ declare
     lost record;
 begin
     for lost in
-        select jobs.job_id, jobs.worker, jobs.lease_until, attempts.attempt_id
+        select jobs.job_id, jobs.lease_until, attempts.attempt_id
         from operations.jobs
         inner join operations.job_attempts as attempts on jobs.job_id = attempts.job_id
         where
@@ -23,7 +23,7 @@ begin
         job_id := lost.job_id;
         status := operations.settle_job(
             lost.attempt_id, 'lost', kind => 'lost',
-            message => format('worker %s is gone: it held the job and did not settle it', lost.worker)
+            message => 'the process that worked on it is gone: it held the job and did not settle it'
         );
         return next;
     end loop;

@@ -1,6 +1,6 @@
 -- Puts a failed or cancelled job of the caller (app.user_id), any for an operator (app.scope), back into the queue, due
 -- at once and with at least one attempt left. The job's status then: anything but QUEUED cannot be retried; NULL if the
--- caller has no such job.
+-- caller has no such job. Check violation after a thousand attempts.
 create or replace function operations.retry_job(wanted uuid)
 returns text
 language plpgsql
@@ -20,6 +20,9 @@ begin
         )
     for update;
     if job.status in ('FAILED', 'CANCELLED') then
+        if job.attempt_count >= 1000 then
+            raise exception 'job % has been tried 1000 times', wanted using errcode = 'check_violation';
+        end if;
         update operations.jobs
         set
             status = 'QUEUED', run_at = clock_timestamp(), finished_at = null, cancel_requested_at = null,

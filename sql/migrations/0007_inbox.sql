@@ -36,12 +36,14 @@ create index deliveries_received on operations.deliveries (received_at, delivery
 create table operations.delivery_sources (
     source text primary key,
     first_received_at timestamptz not null default clock_timestamp(),
-    last_received_at timestamptz not null default clock_timestamp()
+    last_received_at timestamptz not null default clock_timestamp(),
+    by_webhook boolean not null default true
 );
 comment on table operations.delivery_sources is
-'One row per source that ever delivered, with when it last did: a source that falls silent raises an alert.';
+'One row per source that ever delivered, with when it last did: one that came by webhook and falls silent raises an '
+'alert, one that only dropped files does if WEBHOOK_SILENCE names it.';
 
--- Row-level security: workers see all; the HTTP intake adds through operations.accept_delivery and sees none, unless an
+-- Row-level security: workers see all; the HTTP intake adds through operations.accept_deliveries and sees none, unless an
 -- operator asks.
 alter table operations.deliveries enable row level security;
 alter table operations.deliveries force row level security;

@@ -32,10 +32,10 @@ create table operations.cache_metrics (
     created_at timestamptz not null default clock_timestamp()
 );
 comment on table operations.cache_metrics is
-'One row per count or ratio that a process reports of a cache: cache_hit, cache_miss, cache_stale, cache_warm, '
-'cache_invalidate (counts since the report before) and cache_hit_ratio, tagged with the service.';
+'One row per minute, count or ratio, and service (its tag), of the caches of all processes: cache_hit, cache_miss, '
+'cache_stale, cache_warm, cache_invalidate and cache_hit_ratio. created_at is the start of the minute.';
 
-create index cache_metrics_created on operations.cache_metrics (created_at);
+create unique index cache_metrics_minutes on operations.cache_metrics (created_at, metric_name, tags);
 
 create table operations.metrics (
     name text not null check (name ~ '^[a-z_][a-z0-9_]*$'),

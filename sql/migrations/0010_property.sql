@@ -153,8 +153,18 @@ create table property.predictions (
     check ((estimate_usd is null) = (low_usd is null) and (estimate_usd is null) = (high_usd is null)),
     check (is_out_of_sample <= (sale_price_usd is not null and subject_revision is not null))
 );
-create index predictions_market on property.predictions (market_slug, made_at);
+create index predictions_market on property.predictions (market_slug, made_at) where is_out_of_sample;
+create index predictions_made on property.predictions (made_at);
 create index predictions_out_of_sample on property.predictions (subject_id, method_version) where is_out_of_sample;
+
+-- What a job has predicted is its owner's, who reads it in the job's output.
+alter table property.predictions enable row level security;
+alter table property.predictions force row level security;
+create policy workers_see_all on property.predictions to pipeline_worker using (true) with check (true);
+create policy owner_sees_all on property.predictions to current_user using (true) with check (true);
+create policy readers_see_sales on property.predictions for select to pipeline_reader, pipeline_intake using (
+    is_out_of_sample
+);
 
 create table property.prediction_accuracy (
     as_of_date date not null,

@@ -1,19 +1,20 @@
--- The markets that have fundamentals, and those that have comparable sales.
-select
-    market_slug,
-    bool_or(has_fundamentals) as has_fundamentals,
-    bool_or(not has_fundamentals) as has_comps
-from (
-    select distinct
-        market_slug,
-        true as has_fundamentals
+-- By service the markets that have something of it, those that received some last first.
+(
+    select
+        'fundamentals' as service,
+        market_slug
     from property.fundamentals
-    union all
-    select distinct
-        market_slug,
-        false as has_fundamentals
+    group by market_slug
+    order by max(received_at) desc, market_slug asc
+    limit :limit
+)
+union all
+(
+    select
+        'comps' as service,
+        market_slug
     from property.comps
-) as markets
-group by market_slug
-order by market_slug
-limit :limit
+    group by market_slug
+    order by max(received_at) desc, market_slug asc
+    limit :limit
+)

@@ -1,4 +1,4 @@
--- Predictions in one market, newest first.
+-- Predictions of the sales of one market, newest first; those of jobs are their owners'.
 select
     prediction_id,
     property_type,
@@ -16,13 +16,11 @@ select
     is_out_of_sample,
     sale_price_usd,
     method_version,
-    made_at,
-    job_id
+    made_at
 from property.predictions
 where
     market_slug = :market_slug
-    and (cast(:job_id as text) is null or job_id = cast(:job_id as text))
-    and (cast(:is_out_of_sample as boolean) is null or is_out_of_sample = cast(:is_out_of_sample as boolean))
+    and is_out_of_sample
     and (
         cast(:after_made_at as timestamptz) is null
         or (made_at, prediction_id) < (cast(:after_made_at as timestamptz), cast(:after_id as text))

@@ -4,8 +4,8 @@ Belongs here: from a job's input to runs, and from what they stored to S1's coun
 build (assets.py), when they run by themselves (automation.py).
 """
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
@@ -61,10 +61,14 @@ where as_of_date between %(first)s and %(last)s and symbol = any(%(symbols)s)
 
 @dataclass(frozen=True)
 class OnlyMarkets:
-    """A provider that is asked for `symbols` and has nothing of the others: what is stored of those is kept."""
+    """A provider that is asked for `symbols` and has nothing of the others: what is stored of those is kept.
+
+    `before` is called before each question; what it raises ends the asking.
+    """
 
     source: MarketDataProvider
     symbols: Collection[str]
+    before: Callable[[], None] = lambda: None
 
     @property
     def name(self) -> str:
@@ -74,12 +78,14 @@ class OnlyMarkets:
         return self.source.fetch_markets(self._chosen(symbols))
 
     def fetch_bars(self, symbol: str, window: Window) -> "pd.DataFrame":
+        self.before()
         return self.source.fetch_bars(symbol, window) if symbol in self.symbols else empty_bars(symbol)
 
     def fetch_quotes(self, symbols: Sequence[str]) -> list[Quote]:
         return self.source.fetch_quotes(self._chosen(symbols))
 
     def _chosen(self, symbols: Sequence[str]) -> list[str]:
+        self.before()
         return [symbol for symbol in symbols if symbol in self.symbols]
 
 
@@ -92,9 +98,10 @@ def market_ingest(context: JobContext, given: MarketIngest) -> dict[str, Any]:
     started_at = utc_now()
     symbols = _asked(given, context.settings)
     source = provider(context.settings, breaker=PostgresBreaker(context.postgres))
-    only = OnlyMarkets(source, frozenset(symbols))
+    only = OnlyMarkets(source, frozenset(symbols), context.stop_run_if_cancelled)
     first, last = _due(context, DAILY_TABLES, DAILY, now=started_at)
-    resources = {"provider": only if first == last else source}
+    all_markets = frozenset(context.settings.ingestion_markets)
+    resources = {"provider": only if first == last else replace(only, symbols=all_markets)}
     context.run("market_daily_job", tags=range_tags(first, last), resources=resources)
     first_week, last_week = _due(context, (OHLC_WEEKLY,), WEEKLY, now=started_at)
     context.run("market_weekly_job", tags=range_tags(first_week, last_week))

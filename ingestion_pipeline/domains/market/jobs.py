@@ -1,10 +1,13 @@
 """The kinds of jobs of the market domain, as both processes know them. What they do is in handlers.py."""
 
+from difflib import get_close_matches
 from typing import Annotated, Literal
 
 import msgspec
 
+from ingestion_pipeline.core.errors import ContractError
 from ingestion_pipeline.core.jobs import JobType
+from ingestion_pipeline.settings import Settings
 
 MOST_SYMBOLS = 1_000
 Symbols = Annotated[
@@ -19,10 +22,21 @@ class MarketIngest(msgspec.Struct, forbid_unknown_fields=True):
     trigger: Literal["manual", "cron"] = "manual"
 
 
+def require_known(given: MarketIngest, _: str | None, settings: Settings) -> None:
+    """Refuses symbols that are not in INGESTION_MARKETS."""
+    markets = settings.ingestion_markets
+    for index, symbol in enumerate(given.symbols or ()):
+        if symbol not in markets:
+            near = " or ".join(get_close_matches(symbol, markets) or markets)
+            raise ContractError("market_ingest", f"input_data.symbols[{index}]", symbol, near)
+
+
 MARKET_INGEST = JobType(
     name="market_ingest",
     summary="fetches prices of markets now and builds what is derived from them",
     input_type=MarketIngest,
     at_once=1,
+    is_long=True,
+    check=require_known,
 )
 JOB_TYPES = (MARKET_INGEST,)

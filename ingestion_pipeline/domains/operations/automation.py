@@ -26,11 +26,11 @@ from ingestion_pipeline.storage.postgres import Postgres
 LAKE_KIND = "dagster/kind/deltalake"
 RUN_FILES_KEPT = timedelta(days=14)
 RUN_FAMILY = "run:"
-# How long rows stay that are over; dead and rejected deliveries wait for somebody, whatever their age.
+# How long rows stay that are over; dead deliveries wait for somebody, whatever their age.
 KEPT = {
     "alerts": (timedelta(days=90), "resolved_at < %(end)s and notice is null"),
     "jobs": (timedelta(days=90), "finished_at < %(end)s"),
-    "deliveries": (timedelta(days=90), "status = 'processed' and settled_at < %(end)s"),
+    "deliveries": (timedelta(days=90), "status in ('processed', 'rejected') and settled_at < %(end)s"),
 }
 
 log = structlog.get_logger(__name__)

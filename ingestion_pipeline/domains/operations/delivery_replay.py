@@ -22,18 +22,22 @@ DELIVERIES_PER_TRANSACTION = 50  # each may be as large as a request
 MOST_REPLAYED = 10_000
 _FIRST_ID = "00000000-0000-0000-0000-000000000000"
 
-_CHOSEN = """
-select delivery_id::text, source, event_type, payload, received_at
-from operations.deliveries
-where
-    status in ('rejected', 'dead') and (received_at, delivery_id) > (%(after)s, %(after_id)s::uuid)
-    and received_at <= %(started)s
+SELECTED = """
+    status in ('rejected', 'dead')
     and (%(delivery_id)s::uuid is null or delivery_id = %(delivery_id)s::uuid)
     and (%(status)s::text is null or status = %(status)s)
     and (%(source)s::text is null or source = %(source)s)
     and (%(event_type)s::text is null or event_type = %(event_type)s)
     and (%(first)s::timestamptz is null or received_at >= %(first)s)
     and (%(before)s::timestamptz is null or received_at < %(before)s)
+"""
+"""What holds for the deliveries of a Selection."""
+
+_CHOSEN = f"""
+select delivery_id::text, source, event_type, payload, received_at
+from operations.deliveries
+where
+    (received_at, delivery_id) > (%(after)s, %(after_id)s::uuid) and received_at <= %(started)s and {SELECTED}
 order by deliveries.received_at, deliveries.delivery_id
 limit %(rows)s
 """
@@ -46,7 +50,7 @@ _STILL_REJECTED = (
     "update operations.deliveries set status = 'rejected', reason = %(reason)s, replay_count = replay_count + 1, "
     "replayed_by = %(by)s where delivery_id = %(delivery_id)s"
 )
-_AUDIT = "insert into operations.audit_log (actor, action, request_id, details) values (%s, %s, %s, %s)"
+AUDIT = "insert into operations.audit_log (actor, action, request_id, details) values (%s, %s, %s, %s)"
 ACTION = "deliveries replayed"
 
 
@@ -63,6 +67,14 @@ class Selection:
     event_type: str | None = None
     first: datetime | None = None
     before: datetime | None = None
+
+    def given(self) -> dict[str, str]:
+        """Its filters, for the audit log."""
+        return {
+            name: value.isoformat() if isinstance(value, datetime) else value
+            for name, value in asdict(self).items()
+            if value is not None
+        }
 
 
 @dataclass
@@ -157,9 +169,4 @@ def _counted(outcome: Replayed, verdicts: Sequence[tuple[_Refused, str | None]])
 def _audit(
     connection: psycopg.Connection[Any], by: str, request_id: str | None, selection: Selection, done: Replayed
 ) -> None:
-    given = {
-        name: value.isoformat() if isinstance(value, datetime) else value
-        for name, value in asdict(selection).items()
-        if value is not None
-    }
-    connection.execute(_AUDIT, [by, ACTION, request_id, Jsonb({**vars(done), "selection": given})])
+    connection.execute(AUDIT, [by, ACTION, request_id, Jsonb({**vars(done), "selection": selection.given()})])

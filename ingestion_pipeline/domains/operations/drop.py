@@ -1,7 +1,7 @@
 """Files dropped into DROP_URL become deliveries: JSON (one body, or an array of them) and NDJSON (one a line).
 
-A record says what a webhook's body says. Whoever may write to the folder is its signer. A process that is killed leaves
-the file where it is; what was kept of it is then a duplicate.
+A record says what a webhook's body says. Whoever may write to the folder is its signer. A file is taken when it has
+been quiet for QUIET_TICKS. A process that is killed leaves it where it is; what was kept of it is then a duplicate.
 """
 
 import json
@@ -27,16 +27,21 @@ from ingestion_pipeline.storage.inbox import accept_all
 from ingestion_pipeline.storage.postgres import Postgres, first_line
 
 TICK_SECONDS = 15
+QUIET_TICKS = 2
+FAILURE_TICKS = 20  # that a file which could not be taken waits for the next attempt
 FILES_PER_TICK = 1_000
+FILES_WATCHED = 10_000  # whose marks the cursor holds
 WORK_SECONDS = 20.0  # then the rest waits for the next tick: Dagster ends one after a minute
-MOST_FILE_BYTES = 32_000_000
+LARGE_BYTES = 2_000_000  # of a file that is begun only in the first quarter of them
+MOST_FILE_BYTES = 8_000_000
 RECORDS_PER_TRANSACTION = 500
 MOST_REASONS = 1_000
 DEFAULT_SOURCE = "files"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _ARRAY: msgspec.json.Decoder[list[msgspec.Raw]] = msgspec.json.Decoder(list[msgspec.Raw])
 
-Marks = Mapping[str, tuple[int, int]]
+Marks = Mapping[str, tuple[int, int, int]]
+"""By path: size, when it was written, and for how many ticks it has been so; negative after a failure."""
 
 _log = structlog.get_logger(__name__)
 
@@ -77,7 +82,7 @@ def drop_sensor(types: Sequence[DeliveryType]) -> dg.SensorDefinition:
         if settings.drop_url is None:
             return dg.SkipReason("DROP_URL is not set")
         folder = drop_folder(settings.drop_url, s3_endpoint_url=settings.s3_endpoint_url)
-        seen = {path: (size, written) for path, (size, written) in json.loads(context.cursor or "{}").items()}
+        seen = {path: tuple(mark) for path, mark in json.loads(context.cursor or "{}").items()}
         taken, marks = take_files(postgres, folder, Reader(types, max_depth=settings.max_json_depth), seen=seen)
         context.update_cursor(json.dumps(marks))
         return dg.SkipReason(
@@ -89,29 +94,39 @@ def drop_sensor(types: Sequence[DeliveryType]) -> dg.SensorDefinition:
 
 
 def take_files(postgres: Postgres, folder: DropFolder, reader: Reader, *, seen: Marks) -> tuple[Taken, Marks]:
-    """Takes the files that are as they were when `seen`; what it did, and the marks of those that are left.
+    """Takes the files that have been quiet since they were `seen`; what it did, and the marks of those that are left.
 
     Raises:
         StoreUnavailableError: PostgreSQL or the folder is away.
     """
-    taken, left, deadline = Taken(), {}, time.monotonic() + WORK_SECONDS
+    taken, started = Taken(), time.monotonic()
     with postgres.exclusive("dropped files"):
-        for file in islice(folder.files(), FILES_PER_TICK):
-            if seen.get(file.path) != file.mark or time.monotonic() > deadline:
-                left[file.path] = file.mark
+        files = [(file, _quiet_ticks(file, seen)) for file in folder.files()]
+        files = sorted(files, key=lambda it: it[1] < 0)[:FILES_WATCHED]  # those that failed last
+        left = {file.path: (*file.mark, ticks) for file, ticks in files}
+        for file in islice((file for file, ticks in files if ticks >= QUIET_TICKS), FILES_PER_TICK):
+            if not _has_time(file, time.monotonic() - started):
                 continue
             try:
-                is_taken = _take(postgres, folder, reader, file, taken)
+                if _take(postgres, folder, reader, file, taken):
+                    del left[file.path]
             except (IngestionError, OSError) as error:
                 _log.warning("a dropped file is left where it is", path=file.path, reason=str(error))
-                is_taken = False
-            if not is_taken:
-                left[file.path] = file.mark
+                left[file.path] = (*file.mark, -FAILURE_TICKS)
     return taken, left
 
 
+def _quiet_ticks(file: DroppedFile, seen: Marks) -> int:
+    *mark, ticks = seen.get(file.path, (0, 0, 0))
+    return ticks + 1 if tuple(mark) == file.mark else 0
+
+
+def _has_time(file: DroppedFile, seconds: float) -> bool:
+    return seconds < (WORK_SECONDS / 4 if file.size_bytes > LARGE_BYTES else WORK_SECONDS)
+
+
 def _take(postgres: Postgres, folder: DropFolder, reader: Reader, file: DroppedFile, taken: Taken) -> bool:
-    """Keeps what is in the file, then moves it aside; False if it is still growing."""
+    """Keeps what is in the file, then moves it aside; False if it was written to meanwhile."""
     body = folder.read(file.path, most_bytes=MOST_FILE_BYTES)
     reasons: list[str] = []
     if len(body) > MOST_FILE_BYTES:
@@ -120,7 +135,10 @@ def _take(postgres: Postgres, folder: DropFolder, reader: Reader, file: DroppedF
         return False
     else:
         _keep(postgres, folder, reader, file, body, taken, reasons)
-    target = folder.move_aside(file.path, day=utc_now().date(), reasons=_text(reasons) if reasons else None)
+    text = _text(reasons) if reasons else None
+    target = folder.move_aside(file.path, day=utc_now().date(), reasons=text, mark=file.mark)
+    if target is None:
+        return False
     taken.files += 1
     if reasons:
         taken.reasons[file.path] = reasons

@@ -30,12 +30,23 @@ from ingestion_pipeline.storage.lake import Lake
 from ingestion_pipeline.storage.postgres import Postgres
 
 SECONDS = 30
+FRED_SILENT_AFTER = timedelta(hours=3)
+"""It is asked every hour."""
 
 _BREAKERS = "select name, state, failure_count from operations.circuit_breakers"
 _STALE = (
-    "select count(*) as market_count, coalesce(array_agg(market_slug) filter (where is_stale), '{}') as stale_markets "
-    "from property.fundamentals_staleness"
+    "select coalesce(array_agg(market_slug), '{}') as stale_markets from property.fundamentals_staleness where is_stale"
 )
+# whatever senders deliver of them
+_SILENT = """
+select coalesce(array_agg(series_id), '{}') as silent_series
+from unnest(%(series)s::text[]) as series_id
+where not exists (
+    select from operations.ingestion_events
+    where event_type = 'macro.update' and created_at > %(since)s and source = 'FRED' and status <> 'failed'
+        and delivery_id is null and provenance ->> 'series_id' = series_id
+)
+"""
 # market by market along the index, and no further in each than its least number of sales
 _BELOW_MIN = """
 with recursive markets as (
@@ -116,11 +127,14 @@ def _facts(
     breakers = {row["name"]: row for row in cursor.execute(_BREAKERS).fetchall()}
     sources = {service: breakers[name] for service, name in sources_of(settings).items() if name in breakers}
     since = now.astimezone(UTC).date() - timedelta(days=settings.comps_recent_days)
+    series = settings.fred_series if settings.fred_api_key else ()
+    silent = cursor.execute(_SILENT, {"series": list(series), "since": now - FRED_SILENT_AFTER}).fetchone() or {}
     staleness = cursor.execute(_STALE).fetchone() or {}
     below = cursor.execute(_BELOW_MIN, {"since": since, "least": settings.comps_min_recent}).fetchone() or {}
     return Facts(
         assets=assets,
         breakers={service: Breaker(row["state"], row["failure_count"]) for service, row in sources.items()},
+        **silent,
         **staleness,
         **below,
     )

@@ -1,9 +1,10 @@
 """Whether the data can be trusted: from the freshness of assets to the status of services to the document of seed S0.
 
 Pure. A service is an asset group, or one of the three that S0 names. It is RED (down) when an asset of it is beyond its
-fail window; YELLOW (degraded) when one is beyond its warn window or was never built, some markets are stale, or the
-breaker of its source is not closed; UNKNOWN when nothing was ever ingested. The whole is RED when two services are down
-or something critical is (PostgreSQL, the mirror of freshness), GREEN when every service is, YELLOW otherwise.
+fail window; YELLOW (degraded) when one is beyond its warn window or was never built, markets are stale or have
+too few sales, FRED is silent about a series, or the breaker of its source is not closed; UNKNOWN when nothing was ever
+ingested. The whole is RED when two services are down or something critical is (PostgreSQL, the mirror of freshness),
+GREEN when every service is, YELLOW otherwise.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,6 +23,7 @@ NEVER_INGESTED = "never ingested"
 
 _ORDER: Mapping[Status, int] = {"GREEN": 0, "YELLOW": 1, "UNKNOWN": 2, "RED": 3}
 _ENOUGH_DOWN = 2
+_MOST_NAMED = 100  # markets, in a document that anybody may ask for
 _MAIN_ASSETS = {
     "macro": "property/macro_observations",
     "fundamentals": "property/fundamentals",
@@ -64,11 +66,11 @@ class Breaker:
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """Everything that is judged. `breakers` are by service; `market_count` is of the fundamentals."""
+    """Everything that is judged. `breakers` are by service; `silent_series` are those that FRED gives no longer."""
 
     assets: Sequence[Asset]
     breakers: Mapping[str, Breaker] = field(default_factory=dict)
-    market_count: int = 0
+    silent_series: Sequence[str] = ()
     stale_markets: Sequence[str] = ()
     markets_below_min: Sequence[str] = ()
 
@@ -162,20 +164,23 @@ def _judged(service: str, assets: Sequence[Asset], facts: Facts) -> Judgement:
     main = [asset for asset in assets if asset.asset_key == _MAIN_ASSETS.get(service)] or assets
     details |= _times(main)
     if service == "fundamentals":
-        details["stale_markets"] = sorted(facts.stale_markets)
+        details["stale_market_count"] = len(facts.stale_markets)
+        details["stale_markets"] = sorted(facts.stale_markets)[:_MOST_NAMED]
     if service == "comps":
-        details["markets_below_min"] = sorted(facts.markets_below_min)
+        details["below_min_count"] = len(facts.markets_below_min)
+        details["markets_below_min"] = sorted(facts.markets_below_min)[:_MOST_NAMED]
     if not _has_data(main):
         return Judgement("UNKNOWN", (NEVER_INGESTED, *extra), details | {"last_success_at": None})
     failed = [asset for asset in assets if "FAIL" in (asset.state, asset.data_state)]
     weak = [asset for asset in assets if asset not in failed and _is_weak(asset)]
     reasons = [f"{asset.asset_key}: {asset.reason}" for asset in [*failed, *weak]]
+    if service == "macro" and facts.silent_series:
+        extra.append(f"FRED has not answered for {_listed(facts.silent_series)}")
     if service == "fundamentals" and facts.stale_markets:
         extra.append(f"stale in {_listed(facts.stale_markets)}")
     if service == "comps" and facts.markets_below_min:
         extra.append(f"too few recent sales in {_listed(facts.markets_below_min)}")
-    is_all_stale = service == "fundamentals" and 0 < facts.market_count <= len(facts.stale_markets)
-    status: Status = "RED" if failed or is_all_stale else "YELLOW" if weak or extra else "GREEN"
+    status: Status = "RED" if failed else "YELLOW" if weak or extra else "GREEN"
     return Judgement(status, (*reasons, *extra), details)
 
 

@@ -78,9 +78,11 @@ def _service(
         found["breaker"] = {"state": breaker["state"].upper(), "failures": breaker["failures"]}
     if name == "fundamentals":
         found["max_allowed_staleness_days"] = settings.fundamentals_max_staleness_days
+        found["stale_market_count"] = details.get("stale_market_count", 0)
         found["stale_markets"] = details.get("stale_markets", [])
     if name == "comps":
         found["min_required_recent"] = settings.comps_min_recent
+        found["below_min_count"] = details.get("below_min_count", 0)
         found["markets_below_min"] = details.get("markets_below_min", [])
     return found
 

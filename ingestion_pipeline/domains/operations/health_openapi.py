@@ -13,6 +13,7 @@ _INSTANT = {"type": ["string", "null"], "format": "date-time"}
 _NUMBER = {"type": ["number", "null"]}
 _COUNT = {"type": ["integer", "null"]}
 _TEXTS = {"type": "array", "items": {"type": "string"}}
+_FIRST = {**_TEXTS, "description": "The first 100 by name"}
 _STATUS = {"enum": ["GREEN", "YELLOW", "RED", "UNKNOWN"]}
 _SERVICE = {
     "type": "object",
@@ -35,9 +36,11 @@ _SERVICE = {
             "properties": {"state": {"enum": ["CLOSED", "OPEN", "HALF_OPEN"]}, "failures": {"type": "integer"}},
         },
         "max_allowed_staleness_days": {"type": "integer"},
-        "stale_markets": _TEXTS,
+        "stale_market_count": {"type": "integer"},
+        "stale_markets": _FIRST,
         "min_required_recent": {"type": "integer"},
-        "markets_below_min": _TEXTS,
+        "below_min_count": {"type": "integer"},
+        "markets_below_min": _FIRST,
     },
 }
 HEALTH: dict[str, Any] = {

@@ -9,7 +9,7 @@ from ingestion_pipeline.intake.endpoints import Response
 MAX_PAGE, DEFAULT_PAGE = 500, 50
 HIGHEST_PRIORITY = 100
 STATUSES = ["QUEUED", "RUNNING", "RETRYING", "COMPLETED", "FAILED", "CANCELLED"]
-SLUG = r"^[a-z0-9]+(-[a-z0-9]+)*$"
+SLUG = r"^[a-z0-9]+(-[a-z0-9]+)*$(?!\n)"
 LONGEST_SLUG, LONGEST_KEY = 100, 300
 
 _INSTANT = {"type": "string", "format": "date-time"}
@@ -70,6 +70,7 @@ _ATTEMPT = _object(
 )
 JOB_PARAMETERS = [{"name": "job_id", "in": "path", "required": True, "schema": _UUID}]
 _NO_JOB = Response(description="The caller has no such job")
+_NO_ROOM = Response(description="The caller has too many unfinished jobs, or asked for too many within an hour")
 
 
 def submit_schema(types: Sequence[JobType]) -> dict[str, Any]:
@@ -103,7 +104,7 @@ SUBMIT_RESPONSES = {
         description="The job; `Location` says where to ask for it",
         schema=_object(**_JOB_PROPERTIES, duplicate={"type": "boolean"}),
     ),
-    429: Response(description="The caller has too many unfinished jobs"),
+    429: _NO_ROOM,
 }
 LIST_PARAMETERS = [
     _parameter("status", _STATUS, "Only jobs in this state"),
@@ -138,4 +139,5 @@ RETRY_RESPONSES = {
     202: Response(description="It is in the queue again", schema=_JOB),
     404: _NO_JOB,
     409: Response(description="It has neither failed nor been cancelled, or an unfinished job has its unique key"),
+    429: _NO_ROOM,
 }

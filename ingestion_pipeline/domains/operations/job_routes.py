@@ -11,14 +11,16 @@ from uuid import UUID
 
 import msgspec
 import psycopg
+from psycopg import AsyncConnection
 from psycopg.rows import class_row, dict_row
 from psycopg.types.json import Jsonb
 
 from ingestion_pipeline.core.clock import utc_now
+from ingestion_pipeline.core.errors import ContractError
 from ingestion_pipeline.core.jobs import JobType
 from ingestion_pipeline.domains.operations import job_openapi as openapi
 from ingestion_pipeline.intake.bodies import decode, field_error
-from ingestion_pipeline.intake.endpoints import PERSON, Answer, Call, Caller, Endpoint, json_answer
+from ingestion_pipeline.intake.endpoints import PERSON, SCHEDULER, Answer, Call, Caller, Endpoint, json_answer
 from ingestion_pipeline.intake.owners import acting_as, acting_as_operator, is_operator, owner_of
 from ingestion_pipeline.intake.parameters import cursor_of, position_of, query_of, refused, require_storable
 from ingestion_pipeline.intake.problems import FieldError, Problem, retry_after
@@ -28,9 +30,12 @@ from ingestion_pipeline.storage.jobs import ATTEMPTS, JOB_COLUMNS, JOBS, UNFINIS
 
 ADMIN = "jobs:admin"
 ACCESS = ("jobs:write", ADMIN, PERSON)
+SHOW_ACCESS = (*ACCESS, "ingest:write", SCHEDULER)
+"""Also those who are answered with a job's address elsewhere."""
 MAX_BODY_BYTES = 262_144
-MOST_UNFINISHED = 100
-"""How many unfinished jobs a person may have."""
+MAX_PERSON_BODY_BYTES = 32_768
+MOST_UNFINISHED, MOST_AN_HOUR = 100, 200
+"""How many unfinished jobs a person may have, and how many they may ask for in an hour."""
 LATEST_RUN = timedelta(days=366)
 FOR_PERSONS = ("prediction",)
 """The types that persons may ask for, unless the composition says otherwise."""
@@ -43,10 +48,21 @@ _OWN_JOB = (
     f"select {JOB_COLUMNS} from operations.jobs "
     "where job_id = %(job_id)s and (%(owner_id)s::text is null or owner_id = %(owner_id)s)"
 )
-_UNFINISHED = """
-select count(*) from (
-    select from operations.jobs where owner_id = %s and status = any(%s) limit %s
-) as counted
+_TAKE_TURNS = "select pg_advisory_xact_lock(hashtextextended('jobs of ' || %s, 0))"
+_COUNTS = """
+select
+    (
+        select count(*) from (
+            select from operations.jobs
+            where owner_id = %(owner)s and status = any(%(unfinished)s) limit %(most_unfinished)s
+        ) as unfinished
+    ),
+    (
+        select count(*) from (
+            select from operations.jobs
+            where owner_id = %(owner)s and created_at > clock_timestamp() - interval '1 hour' limit %(most_an_hour)s
+        ) as new
+    )
 """
 _AUDIT = "insert into operations.audit_log (actor, action, request_id, details) values (%s, %s, %s, %s)"
 
@@ -112,7 +128,7 @@ def job_endpoints(
             method="GET",
             path="/api/jobs/{job_id}",
             handler=jobs.one,
-            access=ACCESS,
+            access=SHOW_ACCESS,
             summary="One job with its attempts",
             parameters=[*openapi.JOB_PARAMETERS, openapi.WAIT],
             responses=openapi.SHOW_RESPONSES,
@@ -150,12 +166,9 @@ class Jobs:
         """POST /api/jobs."""
         body = decode(call.body, _BODY)
         job_type = self._type(body, call.caller)
-        require_storable("run_at", body.run_at)
-        if body.run_at is not None and body.run_at > utc_now() + LATEST_RUN:
-            raise refused(FieldError("run_at", "an instant within a year", body.run_at.isoformat()))
+        if call.caller.kind == "person" and len(call.body) > MAX_PERSON_BODY_BYTES:
+            raise Problem(413, f"the body of a person is larger than {MAX_PERSON_BODY_BYTES} bytes")
         owner = owner_of(call.caller)
-        if call.caller.kind == "person":
-            await self._require_room(owner)
         new = NewJob(
             job_type=job_type.name,
             owner_id=owner,
@@ -163,11 +176,11 @@ class Jobs:
             market_slug=body.market_slug,
             unique_key=body.unique_key,
             priority=body.priority,
-            run_at=body.run_at,
+            run_at=_run_at(body),
             max_attempts=job_type.max_attempts,
             request_id=call.request_id,
         )
-        job, is_new = await enqueue(self._services, new)
+        job, is_new = await enqueue(self._services, new, before=lambda it: _require_room(it, call.caller))
         answer = json_answer(202, document(job) | {"duplicate": not is_new}, (job_address(job.job_id),))
         answer.market = body.market_slug
         return answer
@@ -216,6 +229,8 @@ class Jobs:
             status = await self._change(call, "retry")
         except psycopg.errors.UniqueViolation:
             raise Problem(409, "an unfinished job has the same unique key") from None
+        except psycopg.errors.CheckViolation:
+            raise Problem(409, "the job has been tried too often: ask for a new one") from None
         job = await self._own(call)
         if status != "QUEUED":
             raise Problem(409, f"the job is {status}: only failed and cancelled jobs are tried again by hand")
@@ -232,20 +247,15 @@ class Jobs:
             if body.priority > 0:
                 raise refused(FieldError("priority", "at most 0 for a person", str(body.priority)))
         try:
-            job_type.input_of(body.input_data)
+            given = job_type.input_of(body.input_data)
+            job_type.check(given, body.market_slug, self._services.settings)
         except msgspec.ValidationError as error:
             wrong = field_error(str(error))
             field = "input_data" if wrong.field == "body" else f"input_data.{wrong.field}"
             raise refused(FieldError(field, wrong.expected, wrong.seen)) from None
+        except ContractError as error:
+            raise refused(FieldError(error.field, error.expected, error.seen)) from None
         return job_type
-
-    async def _require_room(self, owner: str) -> None:
-        async with acting_as(self._services, owner) as connection:
-            found = await connection.execute(_UNFINISHED, [owner, list(UNFINISHED), MOST_UNFINISHED])
-            (count,) = await found.fetchone() or (0,)
-        if count >= MOST_UNFINISHED:
-            detail = f"{MOST_UNFINISHED} jobs of yours are not finished: wait for some of them, or cancel them"
-            raise Problem(429, detail, headers=(retry_after(60),))
 
     async def _own(self, call: Call) -> Job:
         parameters = {"job_id": _uuid(call), "owner_id": _owner_or_all(call.caller)}
@@ -259,6 +269,8 @@ class Jobs:
         """The status that the SQL function tells; what an operator does is audited."""
         job_id = _uuid(call)
         async with self._acting(call.caller) as connection:
+            if change == "retry":
+                await _require_room(connection, call.caller)
             found = await connection.execute(f"select operations.{change}_job(%s)".encode(), [job_id])
             (status,) = await found.fetchone() or (None,)
             if status is None:
@@ -277,6 +289,33 @@ class Jobs:
 def document(job: Job) -> dict[str, Any]:
     """A job as answers show it: S0's fields and ours, without the worker, which names a host."""
     return {name: getattr(job, name) for name in openapi.JOB_FIELDS}
+
+
+def _run_at(body: JobBody) -> datetime | None:
+    """An instant that is over means now: it would be due before what others have waited for longer."""
+    require_storable("run_at", body.run_at)
+    now = utc_now()
+    if body.run_at is None or body.run_at <= now:
+        return None
+    if body.run_at > now + LATEST_RUN:
+        raise refused(FieldError("run_at", "an instant within a year", body.run_at.isoformat()))
+    return body.run_at
+
+
+async def _require_room(connection: AsyncConnection, caller: Caller) -> None:
+    """Refuses a person who has, or asks for, too much (429). Requests of one person take turns from here on."""
+    if caller.kind != "person":
+        return
+    owner = owner_of(caller)
+    await connection.execute(_TAKE_TURNS, [owner])
+    most = {"most_unfinished": MOST_UNFINISHED, "most_an_hour": MOST_AN_HOUR}
+    found = await connection.execute(_COUNTS, {"owner": owner, "unfinished": list(UNFINISHED), **most})
+    unfinished_count, new_count = await found.fetchone() or (0, 0)
+    if unfinished_count >= MOST_UNFINISHED:
+        detail = f"{MOST_UNFINISHED} jobs of yours are not finished: wait for some of them, or cancel them"
+        raise Problem(429, detail, headers=(retry_after(60),))
+    if new_count >= MOST_AN_HOUR:
+        raise Problem(429, f"you asked for {MOST_AN_HOUR} jobs within an hour", headers=(retry_after(600),))
 
 
 def _owner_or_all(caller: Caller) -> str | None:

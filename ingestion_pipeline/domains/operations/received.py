@@ -22,8 +22,8 @@ from ingestion_pipeline.storage.inbox import NewDelivery, Scheme
 
 UNKNOWN_TYPE = "unknown"
 LONGEST_ID, LONGEST_SOURCE, LONGEST_TYPE, LONGEST_SLUG = 256, 100, 200, 100
-SOURCE_PATTERN = "^[A-Za-z0-9][A-Za-z0-9._-]*$"
-SLUG_PATTERN = "^[a-z0-9]+(-[a-z0-9]+)*$"
+SOURCE_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$(?!\n)"  # Python's `$` alone lets a last newline through
+SLUG_PATTERN = r"^(?!all$)[a-z0-9]+(-[a-z0-9]+)*$(?!\n)"
 
 _Source = Annotated[str, msgspec.Meta(pattern=SOURCE_PATTERN, max_length=LONGEST_SOURCE)]
 _FIELDS: Mapping[str, Any] = {
@@ -96,8 +96,9 @@ class Reader:
         return Received(self._delivery(body, kept, fields, provenance, source=source), None)
 
     def refused(self, body: bytes, provenance: Provenance, problem: Problem) -> Received:
-        """A body that cannot be stored as what it says is kept as the text that it is."""
-        return Received(self._rejected(body, msgspec.json.encode(body.decode()), {}, provenance, problem), problem)
+        """A body that cannot be stored as what it says is kept as the text that it is, NUL replaced."""
+        text = msgspec.json.encode(body.decode().replace("\0", "\ufffd"))
+        return Received(self._rejected(body, text, {}, provenance, problem), problem)
 
     def errors(self, payload: Any, *, source: str | None) -> list[FieldError]:
         """What is wrong with `payload`, all of it; if `source` is known, also one that names another."""

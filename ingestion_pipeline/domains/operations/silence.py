@@ -7,7 +7,10 @@ from ingestion_pipeline.core.clock import utc_now
 from ingestion_pipeline.core.silence import Silence
 from ingestion_pipeline.storage.postgres import Postgres
 
-_SOURCES = "select source, last_received_at from operations.delivery_sources order by source"
+_SOURCES = (
+    "select source, last_received_at from operations.delivery_sources "
+    "where by_webhook or source = any(%s) order by source"
+)
 
 
 @dataclass(frozen=True)
@@ -21,9 +24,15 @@ class SilentSource:
 
 
 def silent_sources(postgres: Postgres, silence: Silence, *, now: datetime | None = None) -> list[SilentSource]:
-    """The sources that are overdue by the rules of `silence`, at `now`; one that never delivered is not expected."""
+    """The sources that are overdue by the rules of `silence`, at `now`.
+
+    One that never delivered is not expected; one that only dropped files is if `silence` names it.
+    """
     now = now or utc_now()
     with postgres.transaction() as connection:
-        rows = connection.execute(_SOURCES).fetchall()
-    known = [SilentSource(source, last, now - last, silence.of(source)) for source, last in rows]
-    return [it for it in known if it.silent_for > it.allowed]
+        rows = connection.execute(_SOURCES, [list(silence.sources)]).fetchall()
+    return [
+        SilentSource(source, last, now - last, allowed)
+        for source, last in rows
+        if (allowed := silence.of(source)) is not None and now - last > allowed
+    ]

@@ -6,18 +6,19 @@ here (intake/invalidations.py).
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import dagster as dg
 
-from ingestion_pipeline.core.errors import PermanentError
+from ingestion_pipeline.core.errors import PermanentError, TransientError
 from ingestion_pipeline.core.jobs import JobType
 from ingestion_pipeline.domains.operations.warming_jobs import CACHE_WARMING, UNIQUE_KEY, CacheWarmingInput
 from ingestion_pipeline.orchestration.jobs import JobContext, JobHandler
+from ingestion_pipeline.providers.alerts import Words
 from ingestion_pipeline.storage.ingestion_events import IngestionEvent, record_ingestion
 from ingestion_pipeline.storage.jobs import JobQueue, NewJob
 from ingestion_pipeline.storage.postgres import Postgres
-from ingestion_pipeline.storage.warming import WARMING_EVENT, Stores, Warmed, Warmer, warm_all
+from ingestion_pipeline.storage.warming import WARMING_EVENT, Stores, Warmer, warm_all
 
 SOURCE = "cache-warming"
 OWNER = "scheduler"
@@ -33,29 +34,37 @@ def warming_handlers(warmers: Sequence[Warmer]) -> Mapping[JobType, JobHandler]:
 
         Raises:
             PermanentError: a service is unknown.
+            TransientError: nothing was warmed, and something failed.
         """
         started, chosen = time.perf_counter(), _chosen(warmers, given.services)
-        warmed = warm_all(chosen, Stores(context.settings, context.postgres, context.cache))
+        stores = Stores(context.settings, context.postgres, context.cache)
+        warmed = warm_all(chosen, stores, before=context.stop_if_cancelled)
+        words = Words(context.settings)
+        problems = {service: words.clean(problem) for service, problem in warmed.problems.items()}
+        has_failed = bool(problems) and not sum(warmed.counts.values())
         elapsed_ms = (time.perf_counter() - started) * 1000
         with context.postgres.transaction() as connection:
             output = {
-                "success": not warmed.problems,
+                "success": not problems,
                 "warmed": warmed.counts,
-                "problems": warmed.problems,
+                "problems": problems,
                 "health": dict(connection.execute(_HEALTH).fetchall()),
                 "processing_time_ms": round(elapsed_ms, 1),
             }
             event = IngestionEvent(
                 event_type=WARMING_EVENT,
                 source=SOURCE,
-                status=_status(warmed),
+                status="failed" if has_failed else "partial" if problems else "success",
                 processed_records=sum(warmed.counts.values()),
                 processing_time_ms=elapsed_ms,
-                provenance={"services": warmed.counts, "problems": warmed.problems},
+                provenance={"services": warmed.counts, "problems": problems},
                 job_id=context.job.job_id,
             )
             record_ingestion(connection, event)
-            context.complete(connection, output)
+            if not has_failed:
+                context.complete(connection, output)
+        if has_failed:
+            raise TransientError("; ".join(f"{service} not warmed: {problem}" for service, problem in problems.items()))
         return output
 
     return {CACHE_WARMING: cache_warming}
@@ -67,12 +76,6 @@ def _chosen(warmers: Sequence[Warmer], services: Sequence[str] | None) -> list[W
     if unknown:
         raise PermanentError(f"services: {', '.join(unknown)} unknown, expected {', '.join(sorted(known))}")
     return [warmer for warmer in warmers if services is None or warmer.service in services]
-
-
-def _status(warmed: Warmed) -> Literal["success", "partial", "failed"]:
-    if not warmed.problems:
-        return "success"
-    return "partial" if warmed.counts else "failed"
 
 
 @dg.op(description="Asks for a job of type cache_warming, unless one is waiting.")

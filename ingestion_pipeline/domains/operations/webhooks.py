@@ -103,14 +103,14 @@ class Webhooks:
 
 
 def _answer(call: Call, received: Received, accepted: Accepted) -> Answer:
-    answer = json_answer(
-        202,
-        {
-            "status": "accepted",
-            "delivery_id": accepted.delivery_id,
-            "duplicate": accepted.is_duplicate,
-            "event_type": received.delivery.event_type,
-            "request_id": call.request_id,
-        },
-    )
+    told = {
+        "status": "accepted",
+        "delivery_id": accepted.delivery_id,
+        "duplicate": accepted.is_duplicate,
+        "event_type": received.delivery.event_type,
+        "request_id": call.request_id,
+    }
+    if accepted.is_duplicate:
+        told |= {"same": accepted.is_same, "delivery_status": accepted.status}
+    answer = json_answer(202, told)
     return replace(answer, market=received.delivery.market_slug)

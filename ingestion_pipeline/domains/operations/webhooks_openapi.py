@@ -22,10 +22,20 @@ The signature is the credential. Either scheme is accepted; `docs/webhooks.md` s
 * Standard Webhooks: `webhook-id`, `webhook-timestamp`, `webhook-signature`, with a `whsec_` secret.
 
 A timestamp may be 300 s off. What was sent before, by the signed `webhook-id`, else the body's `id`, else the SHA-256
-of the body, is answered with `duplicate: true` and changes nothing. 202 comes after the durable commit.
+of the body, is answered with `duplicate: true` and changes nothing; `same: false` then says that the first one had
+another body, `delivery_status` what became of it. 202 comes after the durable commit.
+
+Give every event an `id` of its own. Without one, the same body is a duplicate for 90 days, also when another came in
+between: a figure that goes from A to B and back to A stays at B.
 """
 _SLUG = {"type": "string", "pattern": SLUG_PATTERN, "maxLength": LONGEST_SLUG}
 _SOURCE = {"type": "string", "pattern": SOURCE_PATTERN, "maxLength": LONGEST_SOURCE}
+_ID = {
+    "type": ["string", "null"],
+    "minLength": 1,
+    "maxLength": LONGEST_ID,
+    "description": "Yours of this event, the same in every retry; without it the body itself is the key",
+}
 _TIME = {"type": ["string", "number", "null"], "description": "The sender's own; not looked at"}
 _HEADERS = {
     "X-Signature": "`sha256=` and the hexadecimal HMAC-SHA256",
@@ -47,6 +57,11 @@ _ACCEPTED = {
         "duplicate": {"type": "boolean"},
         "event_type": {"type": "string"},
         "request_id": {"type": "string"},
+        "same": {"type": "boolean", "description": "Of a duplicate: the first one had the same body"},
+        "delivery_status": {
+            "enum": ["pending", "processed", "dead"],
+            "description": "Of a duplicate: what became of the first one; a dead one waits for an operator",
+        },
     },
 }
 RESPONSES = {
@@ -92,7 +107,7 @@ def _body_schema(kind: DeliveryType, data: dict[str, Any]) -> dict[str, Any]:
             "market_slug": _SLUG if kind.needs_market else {**_SLUG, "type": ["string", "null"]},
             "data": data,
             "source": {**_SOURCE, "type": ["string", "null"]},
-            "id": {"type": ["string", "null"], "minLength": 1, "maxLength": LONGEST_ID},
+            "id": _ID,
             "timestamp": _TIME,
         },
     }

@@ -29,13 +29,14 @@ def prediction_accuracy(predictions: pd.DataFrame, *, as_of: date, method_versio
     is_recent = (days > pd.Timestamp(as_of - timedelta(days=WINDOW_DAYS))) & (days <= pd.Timestamp(as_of))
     recent = predictions[is_recent]
     levels = (recent, recent.assign(property_type=ALL), recent.assign(property_type=ALL, market_slug=ALL))
-    figures = [
-        _figures(rows) | {"market_slug": market, "property_type": kind}
+    # a market or type that is itself called `all` gives way to what the word stands for
+    figures = {
+        (market, kind): _figures(rows) | {"market_slug": market, "property_type": kind}
         for level in levels
         for (market, kind), rows in level.groupby(["market_slug", "property_type"])
-    ]
+    }
     fixed = {"as_of_date": as_of, "method_version": method_version, "window_days": WINDOW_DAYS}
-    return pd.DataFrame([row | fixed for row in figures], columns=list(PREDICTION_ACCURACY.column_names))
+    return pd.DataFrame([row | fixed for row in figures.values()], columns=list(PREDICTION_ACCURACY.column_names))
 
 
 def _figures(predictions: pd.DataFrame) -> dict[str, float | int]:

@@ -58,6 +58,9 @@ def fundamentals(
     report = ingest.apply_fundamentals(
         postgres, cache, max_age_days=settings.fundamentals_max_staleness_days, run_id=context.run.run_id
     )
+    if report.rows:
+        # told anew in the same transactions; it would seem not to be built until its daily run
+        context.log_event(dg.AssetMaterialization(dg.AssetKey(list(FUNDAMENTALS_STALENESS.asset_key))))
     return _materialized(context, FUNDAMENTALS, report)
 
 

@@ -1,10 +1,11 @@
 """What must hold of the property tables, one claim each: a function from rows to the rows that break it.
 
 Keys, signs and finite numbers are constraints of the tables themselves. Of fundamentals and comparable sales the checks
-see the markets that have received something of late, some markets at a time: the tables may hold millions of rows.
+see the markets that have received something of late, some markets at a time, of predictions the recent rows: the tables
+may hold millions of rows.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 RECENT = timedelta(days=2)
 MARKETS_PER_PART = 100
+ROWS_PER_PART = 50_000
 LARGEST_STEP = 2.0
 STEP_DAYS = 45
 LARGEST_PRICE_RATIO = 10.0
@@ -43,6 +45,7 @@ NEWEST_OBSERVATIONS = 10
 DAY_SECONDS = 86_400
 
 _MARKETS = "select distinct market_slug from {table} where received_at >= :since order by market_slug"
+_RECENT_ROWS = "select {columns} from {table} where {column} >= :since"
 _ROWS = "select {columns} from {table} where market_slug = any(:markets)"
 
 
@@ -145,6 +148,12 @@ def stale_markets(rows: "pd.DataFrame") -> "pd.DataFrame":
 
 def market_checks(table: Table, claims: Sequence[Claim]) -> dg.AssetChecksDefinition:
     """The checks of `table`, over all rows of the markets that have received something of late."""
+    return _checks(table, claims, lambda postgres: recent_markets(table, postgres, since=utc_now() - RECENT))
+
+
+def _checks(
+    table: Table, claims: Sequence[Claim], parts_of: "Callable[[Postgres], Iterator[pd.DataFrame]]"
+) -> dg.AssetChecksDefinition:
     key = dg.AssetKey(list(table.asset_key))
     specs = [dg.AssetCheckSpec(claim.name, asset=key, description=claim.description) for claim in claims]
 
@@ -154,8 +163,7 @@ def market_checks(table: Table, claims: Sequence[Claim]) -> dg.AssetChecksDefini
     ) -> Iterator[dg.AssetCheckResult]:
         selected = {check.name for check in context.selected_asset_check_keys}
         with log_context(context, table), explained_failures():
-            parts = recent_markets(table, postgres, since=utc_now() - RECENT)
-            yield from outcomes(table, [claim for claim in claims if claim.name in selected], parts)
+            yield from outcomes(table, [claim for claim in claims if claim.name in selected], parts_of(postgres))
 
     return run_claims
 
@@ -171,6 +179,24 @@ def recent_markets(table: Table, postgres: Postgres, *, since: datetime) -> "Ite
         for i in range(0, len(markets), MARKETS_PER_PART):
             part = {"markets": markets[i : i + MARKETS_PER_PART]}
             yield pd.read_sql(statement, connection, params=part).astype(_numbers(table))
+
+
+def recent_checks(table: Table, claims: Sequence[Claim], *, column: str) -> dg.AssetChecksDefinition:
+    """The checks of `table`, over the rows whose `column` (a day or an instant) is recent."""
+    return _checks(
+        table, claims, lambda postgres: recent_rows(table, postgres, column=column, since=utc_now() - RECENT)
+    )
+
+
+def recent_rows(table: Table, postgres: Postgres, *, column: str, since: datetime) -> "Iterator[pd.DataFrame]":
+    """The rows of `table` from then on, without its JSON, ROWS_PER_PART at a time."""
+    import pandas as pd
+
+    columns = ", ".join(it.name for it in table.columns if it.type != "json")
+    statement = text(_RECENT_ROWS.format(columns=columns, table=table.qualified_name, column=column))
+    with postgres.engine.connect().execution_options(stream_results=True) as connection:
+        for part in pd.read_sql(statement, connection, params={"since": since}, chunksize=ROWS_PER_PART):
+            yield part.astype(_numbers(table))
 
 
 @dg.asset_check(

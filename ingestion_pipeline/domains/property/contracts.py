@@ -4,6 +4,7 @@ The shape is judged here, for the whole of a delivery: it is refused with the fi
 can be true is judged row by row when the delivery is applied (transforms.py): a bad row keeps no other back.
 """
 
+import re
 from datetime import date, datetime
 from difflib import get_close_matches
 from typing import Annotated, Any
@@ -12,15 +13,21 @@ import msgspec
 
 from ingestion_pipeline.core.deliveries import DeliveryType
 from ingestion_pipeline.domains.property.metrics import METRICS
+from ingestion_pipeline.domains.property.valuation_tables import ALL
 
 MOST_COMPS = 5_000
 MOST_OBSERVATIONS = 100_000
 FUNDAMENTALS_UPSERT, COMPS_UPSERT, MACRO_UPDATE = "market.fundamentals.upsert", "comps.upsert", "macro.update"
 
 Identifier = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
-SeriesId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+SeriesId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}$(?!\n)")]
 Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 Text = Annotated[str, msgspec.Meta(max_length=500)]
+
+
+def property_type(text: str) -> str:
+    """One spelling for one type: `Single Family`, `single-family` and `SINGLE_FAMILY` are `single_family`."""
+    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
 
 
 class FundamentalsData(msgspec.Struct, forbid_unknown_fields=True):
@@ -45,7 +52,7 @@ class Comp(msgspec.Struct, forbid_unknown_fields=True):
     """One comparable sale; the same `comp_id` of the same source again is a correction."""
 
     comp_id: Identifier
-    property_type: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z][A-Za-z0-9 _/-]{0,49}$")]
+    property_type: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z][A-Za-z0-9 _/-]{0,49}$(?!\n)")]
     sale_date: date
     sale_price_usd: float
     living_area_sqft: float | None = None
@@ -57,6 +64,10 @@ class Comp(msgspec.Struct, forbid_unknown_fields=True):
     longitude: float | None = None
     address: Text | None = None
     revised_at: Instant | None = None
+
+    def __post_init__(self) -> None:
+        if property_type(self.property_type) == ALL:
+            raise ValueError(f"property_type is not a type of its own: {ALL} stands for every type")
 
 
 class CompsData(msgspec.Struct, forbid_unknown_fields=True):

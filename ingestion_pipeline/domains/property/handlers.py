@@ -6,9 +6,9 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from ingestion_pipeline.core.clock import utc_now
-from ingestion_pipeline.core.errors import PermanentError
 from ingestion_pipeline.core.jobs import JobType
 from ingestion_pipeline.domains.property.automation import property_daily_job
+from ingestion_pipeline.domains.property.contracts import property_type
 from ingestion_pipeline.domains.property.jobs import (
     ACCURACY_CHECK,
     DATA_SYNC,
@@ -18,9 +18,9 @@ from ingestion_pipeline.domains.property.jobs import (
     NoInput,
     PredictionInput,
     SubjectProperty,
+    market_of,
 )
 from ingestion_pipeline.domains.property.reads import PREDICTIONS_SERVICE, accuracy, prediction_keys
-from ingestion_pipeline.domains.property.transforms import MARKET_SLUG, property_type
 from ingestion_pipeline.domains.property.valuation_automation import VALUATION_JOB
 from ingestion_pipeline.domains.property.valuation_tables import ALL
 from ingestion_pipeline.orchestration.jobs import JobContext, JobHandler
@@ -40,18 +40,19 @@ def prediction(context: JobContext, given: PredictionInput) -> Mapping[str, Any]
     """Values homes as of today; `predictions` are the first 100 in the order asked for, all are stored.
 
     Raises:
-        PermanentError: the job names no market.
+        ContractError: the job names no market.
     """
     from ingestion_pipeline.domains.property.predict import predict
     from ingestion_pipeline.domains.property.valuation import METHOD_VERSION
 
     started, today = time.perf_counter(), utc_now().date()
-    market_slug = _market(context.job.market_slug, given.city)
+    market_slug = market_of(given, context.job.market_slug)
     subjects = _subjects(context, given, market_slug, today)
     rows = _fitting(subjects, given.investment_criteria) if len(subjects) else subjects
     shown: list[dict[str, Any]] = []
     count = 0
     if len(rows):
+        context.stop_if_cancelled()
         found = predict(context.postgres, market_slug, rows, on=today, job_id=context.job.job_id)
         count = int(found["estimate_usd"].notna().sum())
         shown = [_shown(*pair) for pair in zip(_records(rows), _records(found), strict=True)][:SHOWN_PREDICTIONS]
@@ -98,13 +99,6 @@ HANDLERS: Mapping[JobType, JobHandler] = {
     ACCURACY_CHECK: accuracy_check,
     DATA_SYNC: data_sync,
 }
-
-
-def _market(market_slug: str | None, city: str | None) -> str:
-    slug = market_slug or "-".join((city or "").lower().split())
-    if not MARKET_SLUG.fullmatch(slug):
-        raise PermanentError(f"market_slug is {slug!r}, expected lower-case words with hyphens such as san-antonio")
-    return slug
 
 
 def _subjects(context: JobContext, given: PredictionInput, market_slug: str, today: date) -> "pd.DataFrame":

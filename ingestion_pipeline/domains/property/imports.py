@@ -8,11 +8,11 @@ import hashlib
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from difflib import get_close_matches
-from itertools import islice
+from itertools import count, islice
 
 import structlog
 
@@ -88,7 +88,7 @@ def import_file(
     max_age_days: int,
     rows_per_part: int = ROWS_PER_PART,
 ) -> Imported:
-    """Stores the figures of `file`.
+    """Stores the figures of `file`: each part with its record, so that what breaks off has told what it did.
 
     Args:
         postgres: Logs in as the worker.
@@ -100,39 +100,41 @@ def import_file(
         max_age_days: From which age a market is stale.
         rows_per_part: Rows of one transaction.
     """
-    done, started = Imported(), time.perf_counter()
+    done = Imported()
     received_at, digest = utc_now(), _digest(file)
     cells = _cells(file, markets, since, source=source, received_at=received_at, digest=digest)
-    while part := list(islice(cells, rows_per_part)):
+    for number in count(1):
+        started = time.perf_counter()
+        if not (part := list(islice(cells, rows_per_part))):
+            break
         rows = [cell for cell in part if isinstance(cell, FundamentalRow)]
         refused = [cell for cell in part if isinstance(cell, Refused)]
+        keys = _cache_keys({row.market_slug for row in rows})
         with postgres.transaction() as connection:
             done.rows.update(write_fundamentals(connection, rows))
             write_staleness(connection, max_age_days=max_age_days, markets=markets_of(rows))
             kept = refused[: max(0, MOST_REJECTS - done.rejected)]
             insert_rejects(connection, [Reject(f"file:{source}", it.reason, it.payload) for it in kept])
+            record_ingestion(
+                connection,
+                IngestionEvent(
+                    event_type=FUNDAMENTALS_UPSERT,
+                    source=source,
+                    status="success" if not refused else "partial" if rows else "failed",
+                    processed_records=len(rows),
+                    rejected_records=len(refused),
+                    processing_time_ms=(time.perf_counter() - started) * 1000,
+                    cache_keys_invalidated=keys,
+                    provenance={"file": file.path.name, "sha256": digest, "part": number},
+                    error_message=refused[0].reason if refused else None,
+                ),
+            )
+        invalidate(cache, keys, service=SERVICES[FUNDAMENTALS_UPSERT])
         done.rejected += len(refused)
         done.markets.update(row.market_slug for row in rows)
         done.first_reason = done.first_reason or (refused[0].reason if refused else None)
         log.info("part imported", file=file.path.name, rows=done.rows.total(), rejected=done.rejected)
     done.skipped = dict(file.skipped)
-    keys = _cache_keys(done.markets)
-    with postgres.transaction() as connection:
-        record_ingestion(
-            connection,
-            IngestionEvent(
-                event_type=FUNDAMENTALS_UPSERT,
-                source=source,
-                status="success" if not done.rejected else "partial" if done.rows.total() else "failed",
-                processed_records=done.rows.total(),
-                rejected_records=done.rejected,
-                processing_time_ms=(time.perf_counter() - started) * 1000,
-                cache_keys_invalidated=keys,
-                provenance={"file": file.path.name, "sha256": digest, "markets": len(done.markets)},
-                error_message=done.first_reason,
-            ),
-        )
-    invalidate(cache, keys, service=SERVICES[FUNDAMENTALS_UPSERT])
     return done
 
 
@@ -170,11 +172,11 @@ def _cells(
             revised_at=revised_at,
             origin=origin,
         )
-        problem = fundamental_problem(row)
+        problem = fundamental_problem(row, is_month=True)
         yield row if problem is None else Refused(f"{file.path.name}: {problem}", {**figure._asdict()})
 
 
-def _cache_keys(markets: Sequence[str] | set[str]) -> list[str]:
+def _cache_keys(markets: set[str]) -> list[str]:
     return (
         [market_key("fundamentals", it) for it in sorted(markets)]
         if len(markets) <= MOST_KEYS

@@ -7,7 +7,7 @@ Belongs here: what is read and written, in which transaction. Does not belong he
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,7 +29,7 @@ from ingestion_pipeline.domains.property.contracts import (
     FUNDAMENTALS_UPSERT,
     MACRO_UPDATE,
 )
-from ingestion_pipeline.domains.property.revisions import write_comps, write_fundamentals, write_macro
+from ingestion_pipeline.domains.property.revisions import former_markets, write_comps, write_fundamentals, write_macro
 from ingestion_pipeline.domains.property.transforms import (
     MARKET_SLUG,
     FundamentalRow,
@@ -77,6 +77,11 @@ on conflict (market_slug) do update set
     is_stale = excluded.is_stale,
     metric_count = excluded.metric_count,
     checked_at = excluded.checked_at
+"""
+
+_FORGOTTEN = """
+delete from property.fundamentals_staleness as told
+where not exists (select from property.fundamentals as figures where figures.market_slug = told.market_slug)
 """
 
 _FAILED_SERIES = """
@@ -143,7 +148,12 @@ def apply_macro(postgres: Postgres, cache: Cache, *, run_id: str) -> Report:
 def write_staleness(
     connection: psycopg.Connection[Any], *, max_age_days: int, markets: Sequence[str] | None = None
 ) -> int:
-    """Tells anew how old the fundamentals of `markets` are, or of all; returns how many markets those are."""
+    """Tells anew how old the fundamentals of `markets` are, or of all; returns how many markets those are.
+
+    Of all: a market that has no fundamentals any more is not told of.
+    """
+    if markets is None:
+        connection.execute(_FORGOTTEN)
     values = {"now": utc_now(), "max_age_days": max_age_days, "markets": None if markets is None else list(markets)}
     return connection.execute(_STALENESS, values).rowcount
 
@@ -163,13 +173,15 @@ def _apply(
         started = time.perf_counter()
         judged = [judge(_data(delivery), _origin(delivery)) for delivery in deliveries]
         counts = write(connection, [row for one in judged for row in one.rows])
+        former = former_markets(connection) if event_type == COMPS_UPSERT else {}
+        forgotten = [_cache_keys(*pair, former) for pair in zip(deliveries, judged, strict=True)]
         for delivery, one in zip(deliveries, judged, strict=True):
             insert_rejects(connection, _rejects(f"webhook:{delivery.source}", one.refused))
         milliseconds = (time.perf_counter() - started) * 1000 / len(deliveries)
         with connection.pipeline():
-            for delivery, one in zip(deliveries, judged, strict=True):
-                record_ingestion(connection, _event(delivery, one, milliseconds, run_id))
-        keys.update(key for delivery in deliveries for key in _cache_keys(delivery))
+            for delivery, one, invalidated in zip(deliveries, judged, forgotten, strict=True):
+                record_ingestion(connection, _event(delivery, one, milliseconds, run_id, invalidated))
+        keys.update(key for invalidated in forgotten for key in invalidated)
         report.rows.update(counts)
         report.rejected_rows += sum(len(one.refused) for one in judged)
 
@@ -204,7 +216,9 @@ def _origin(delivery: Delivery) -> Origin:
     )
 
 
-def _event(delivery: Delivery, judged: Judged[Any], milliseconds: float, run_id: str) -> IngestionEvent:
+def _event(
+    delivery: Delivery, judged: Judged[Any], milliseconds: float, run_id: str, invalidated: list[str]
+) -> IngestionEvent:
     status = "success" if not judged.refused else "partial" if judged.rows else "failed"
     return IngestionEvent(
         event_type=delivery.event_type,
@@ -214,7 +228,7 @@ def _event(delivery: Delivery, judged: Judged[Any], milliseconds: float, run_id:
         processed_records=len(judged.rows),
         rejected_records=len(judged.refused),
         processing_time_ms=milliseconds,
-        cache_keys_invalidated=_cache_keys(delivery),
+        cache_keys_invalidated=invalidated,
         provenance={"signed_by": delivery.signed_by, "origin": delivery.origin},
         error_message=judged.refused[0].reason if judged.refused else None,
         delivery_id=delivery.delivery_id,
@@ -222,10 +236,14 @@ def _event(delivery: Delivery, judged: Judged[Any], milliseconds: float, run_id:
     )
 
 
-def _cache_keys(delivery: Delivery) -> list[str]:
+def _cache_keys(delivery: Delivery, judged: Judged[Any], former: Mapping[tuple[str, str], Sequence[str]]) -> list[str]:
+    """What is cached of the delivery's series or market, and of the markets in which its sales were before."""
     if delivery.event_type == MACRO_UPDATE:
         return [macro_key(delivery.payload["data"]["series_id"])]
-    return [market_key(SERVICES[delivery.event_type], delivery.market_slug or "")]
+    markets = {delivery.market_slug or ""}
+    if former:
+        markets.update(market for row in judged.rows for market in former.get((row.source, row.comp_id), ()))
+    return [market_key(SERVICES[delivery.event_type], market) for market in sorted(markets)]
 
 
 def macro_key(series_id: str) -> str:

@@ -1,17 +1,20 @@
 """The kinds of property jobs and the shape of what they are given. No behaviour; handlers.py does them."""
 
+from collections import Counter
 from typing import Annotated
 
 import msgspec
 
+from ingestion_pipeline.core.errors import ContractError
 from ingestion_pipeline.core.jobs import JobType
+from ingestion_pipeline.domains.property.transforms import MARKET_SLUG
 
 MOST_PROPERTIES = 1_000
 
 _Price = Annotated[float, msgspec.Meta(gt=0, le=1e10)]
 _Area = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
 _Rooms = Annotated[float, msgspec.Meta(ge=0, le=1000)]
-_Type = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z][A-Za-z0-9 _/-]{0,49}$")]
+_Type = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z][A-Za-z0-9 _/-]{0,49}$(?!\n)")]
 _Text = Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
 
 
@@ -57,6 +60,24 @@ class PredictionInput(msgspec.Struct, forbid_unknown_fields=True):
     investment_criteria: InvestmentCriteria = msgspec.field(default_factory=InvestmentCriteria)
     properties: Annotated[list[SubjectProperty], msgspec.Meta(min_length=1, max_length=MOST_PROPERTIES)] | None = None
 
+    def __post_init__(self) -> None:
+        for property_id, count in Counter(it.property_id for it in self.properties or ()).items():
+            if count > 1:
+                raise ValueError(f"properties: property_id {property_id[:100]!r} is there {count} times, expected once")
+
+
+def market_of(given: PredictionInput, market_slug: str | None) -> str:
+    """The market that is meant.
+
+    Raises:
+        ContractError: none is.
+    """
+    slug = market_slug or "-".join((given.city or "").lower().split())
+    if not MARKET_SLUG.fullmatch(slug):
+        expected = "lower-case words with hyphens such as san-antonio, or a city"
+        raise ContractError("prediction", "market_slug", repr(slug), expected)
+    return slug
+
 
 class NoInput(msgspec.Struct, forbid_unknown_fields=True):
     """The job takes nothing but, where it has one, its `market_slug`."""
@@ -66,18 +87,21 @@ PREDICTION = JobType(
     name="prediction",
     summary="Values homes of a market today from its comparable sales.",
     input_type=PredictionInput,
+    check=lambda given, market_slug, _: market_of(given, market_slug),
 )
 ACCURACY_CHECK = JobType(
     name="accuracy_check",
     summary="Values new sales out of sample and measures how true the valuations of the last year were.",
     input_type=NoInput,
     at_once=1,
+    is_long=True,
 )
 DATA_SYNC = JobType(
     name="data_sync",
     summary="Applies all deliveries of property data, fetches the macro series and builds what depends on them, now.",
     input_type=NoInput,
     at_once=1,
+    is_long=True,
 )
 
 JOB_TYPES = (PREDICTION, ACCURACY_CHECK, DATA_SYNC)

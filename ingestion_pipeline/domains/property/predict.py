@@ -29,6 +29,10 @@ _ID_DIGITS = 32
 _KNOWN = ("property_type", "living_area_sqft", "bedrooms", "bathrooms", "latitude", "longitude", "address")
 _INDEX_COLUMNS = ("market_slug", "as_of_date", "value")
 _DAY = timedelta(days=1)
+_WITHOUT_JOB = """
+delete from property.predictions
+where job_id is not null and job_id not in (select jobs.job_id::text from operations.jobs)
+"""
 
 
 def predict_new_sales(postgres: Postgres) -> Iterator[pd.DataFrame]:
@@ -67,6 +71,12 @@ def predict(postgres: Postgres, market_slug: str, subjects: pd.DataFrame, *, on:
     found = prediction_rows(subjects, sales, index, is_out_of_sample=False, job_id=job_id)
     postgres.upsert(PREDICTIONS, found)
     return found
+
+
+def remove_predictions_of_removed_jobs(postgres: Postgres) -> int:
+    """What a job predicted is kept as long as the job is; returns how many predictions were removed."""
+    with postgres.transaction() as connection:
+        return connection.execute(_WITHOUT_JOB).rowcount
 
 
 def measure_accuracy(postgres: Postgres, *, as_of: date) -> pd.DataFrame:

@@ -158,14 +158,15 @@ def predictions(
     market_slug: str,
     *,
     limit: int,
-    job_id: str | None = None,
-    is_out_of_sample: bool | None = None,
     after: tuple[datetime, str] | None = None,
 ) -> Document | None:
-    """Predictions, newest first, beyond the position `after`, and the newest accuracy; None if there are none."""
-    given = {"job_id": job_id, "is_out_of_sample": is_out_of_sample, "limit": limit + 1}
+    """Predictions of sales, newest first, beyond the position `after`, and the newest accuracy; None if there are none.
+
+    What a job has predicted is for whoever asked for it: in the job's output.
+    """
     place = dict(zip(("after_made_at", "after_id"), after or (None,) * 2, strict=True))
-    rows = _plain(postgres.read("property_predictions", {"market_slug": market_slug, **given, **place}))
+    given = {"market_slug": market_slug, "limit": limit + 1, **place}
+    rows = _plain(postgres.read("property_predictions", given))
     if not rows:
         return None
     return {
@@ -187,20 +188,20 @@ def _warm_macro(stores: Stores) -> int:
 
 
 def _warm_fundamentals(stores: Stores) -> int:
-    return _warmed(stores, (latest_fundamentals(stores, market) for market in _markets(stores, "has_fundamentals")))
+    return _warmed(stores, (latest_fundamentals(stores, market) for market in _markets(stores, FUNDAMENTALS_SERVICE)))
 
 
 def _warm_comps(stores: Stores) -> int:
-    return _warmed(stores, (recent_comps(stores, market) for market in _markets(stores, "has_comps")))
+    return _warmed(stores, (recent_comps(stores, market) for market in _markets(stores, COMPS_SERVICE)))
 
 
 def _warmed(stores: Stores, values: Iterable[Value]) -> int:
     return sum(value.warm(stores) for value in values)
 
 
-def _markets(stores: Stores, which: str) -> list[str]:
+def _markets(stores: Stores, service: str) -> list[str]:
     rows = stores.postgres.read("property_markets", {"limit": MOST_KEYS})
-    return [row["market_slug"] for row in rows if row[which]]
+    return [row["market_slug"] for row in rows if row["service"] == service]
 
 
 def _plain(rows: Iterable[Mapping[str, Any]]) -> list[Document]:

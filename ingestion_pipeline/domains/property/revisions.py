@@ -23,6 +23,13 @@ Counts = Mapping[str, int]
 
 _INCOMING = "property_incoming"
 _META = ("revised_at", "received_at", "provenance")
+_MOVED = f"""
+select source, comp_id, array_agg(distinct history.comp ->> 'market_slug')
+from property.comps_revisions as history
+inner join (select distinct source, comp_id from {_INCOMING}) as incoming using (source, comp_id)
+group by source, comp_id
+having count(distinct history.comp ->> 'market_slug') > 1
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,11 +80,20 @@ def write_comps(connection: psycopg.Connection[Any], rows: Iterable[CompRow]) ->
     return _write(connection, COMPS, rows)
 
 
+def former_markets(connection: psycopg.Connection[Any]) -> dict[tuple[str, str], list[str]]:
+    """By source and comp_id, every market that a sale has been in, of those of the last write_comps that have moved.
+
+    It looks at what write_comps copied, in the same transaction.
+    """
+    rows = _execute(connection, _MOVED).fetchall()
+    return {(source, comp_id): markets for source, comp_id, markets in rows}
+
+
 def write_macro(connection: psycopg.Connection[Any], rows: Iterable[MacroRow]) -> Counts:
     """Writes property.macro_observations in the transaction of `connection`: a revision is a new vintage.
 
     A value that is confirmed on a later day gets that day; on the same day nothing is written, since a series is
-    fetched every hour.
+    fetched every hour. Another value from in between two days on which a value was seen makes that one two vintages.
     """
     order = "vintage_date, received_at, value"
     rounds = _copy(
@@ -119,6 +135,7 @@ def _copy(
         f"update {_INCOMING} as incoming set round = numbered.number "
         f"from ({numbered} from {_INCOMING}) as numbered where numbered.ctid = incoming.ctid",
     )
+    _execute(connection, f"create index on {_INCOMING} (round)")
     _execute(connection, f"analyze {_INCOMING}")
     last = _execute(connection, f"select coalesce(max(round), 0) from {_INCOMING}").fetchone()
     return 0 if last is None else int(last[0])
@@ -193,7 +210,11 @@ with judged as materialized (
         case
             when current.vintage_date is null then 'new'
             when incoming.value is not distinct from current.value then
-                case when incoming.vintage_date > current.confirmed_date then 'same' else 'known' end
+                case
+                    when incoming.vintage_date > current.confirmed_date then 'same'
+                    when incoming.vintage_date >= current.vintage_date then 'known'
+                    else 'late'
+                end
             when
                 (incoming.vintage_date, incoming.received_at) >= (current.confirmed_date, current.received_at)
                 then 'revised'
@@ -222,6 +243,24 @@ with judged as materialized (
     from judged
     where judged.verdict = 'same' and stored.series_id = judged.series_id
         and stored.observation_date = judged.observation_date and stored.vintage_date = judged.current_vintage_date
+), interrupted as materialized (
+    select stored.*
+    from property.macro_observations as stored
+    inner join judged using (series_id, observation_date)
+    where judged.verdict = 'late' and stored.value is distinct from judged.value
+        and stored.vintage_date < judged.vintage_date and judged.vintage_date < stored.confirmed_date
+), shortened as (
+    update property.macro_observations as stored
+    set confirmed_date = stored.vintage_date
+    from interrupted
+    where stored.series_id = interrupted.series_id and stored.observation_date = interrupted.observation_date
+        and stored.vintage_date = interrupted.vintage_date
+), said_again as (
+    insert into property.macro_observations
+    (series_id, observation_date, vintage_date, confirmed_date, value, source, received_at)
+    select series_id, observation_date, confirmed_date, confirmed_date, value, source, received_at
+    from interrupted
+    on conflict (series_id, observation_date, vintage_date) do nothing
 ), remembered as (
     insert into property.macro_observations
     (series_id, observation_date, vintage_date, confirmed_date, value, source, received_at)

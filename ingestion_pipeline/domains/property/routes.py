@@ -7,15 +7,16 @@ import asyncio
 import re
 from collections.abc import Callable
 from datetime import date, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 
 from ingestion_pipeline.domains.property import reads
 from ingestion_pipeline.domains.property import routes_openapi as openapi
+from ingestion_pipeline.domains.property.contracts import property_type
 from ingestion_pipeline.domains.property.metrics import METRICS
 from ingestion_pipeline.domains.property.reads import DEFAULT_OBSERVATIONS, DEFAULT_ROWS, Document, Value
-from ingestion_pipeline.domains.property.transforms import MARKET_SLUG, property_type
+from ingestion_pipeline.domains.property.transforms import MARKET_SLUG
 from ingestion_pipeline.intake.endpoints import Answer, Call, Endpoint, HttpDomain, json_answer
 from ingestion_pipeline.intake.parameters import cursor_of, position_of, query_of, refused
 from ingestion_pipeline.intake.problems import FieldError, Problem, shown
@@ -60,8 +61,6 @@ class CompsQuery(msgspec.Struct, forbid_unknown_fields=True):
 class PredictionsQuery(msgspec.Struct, forbid_unknown_fields=True):
     """The parameters of GET /api/property/markets/{market_slug}/predictions."""
 
-    job_id: _Word | None = None
-    is_out_of_sample: Literal["true", "false"] | None = None
     limit: _Rows = DEFAULT_ROWS
     cursor: str | None = None
 
@@ -119,8 +118,8 @@ class Reader:
             Endpoint(
                 path="/api/property/markets/{market_slug}/predictions",
                 handler=self.predictions,
-                summary="What homes of a market are thought to be worth, newest first",
-                description="And how true such predictions have turned out to be.",
+                summary="What the sold homes of a market were thought to be worth the day before, newest first",
+                description="And how true such predictions have turned out to be. Those of a job are in its output.",
                 parameters=openapi.PREDICTIONS_PARAMETERS,
                 responses=openapi.PREDICTIONS_RESPONSES,
                 **markets,
@@ -187,18 +186,10 @@ class Reader:
         if not call.query:
             value = reads.recent_predictions(self._stores, market)
             return await self._cached(value, "predictions of this market", _predictions_cursor)
-        is_out_of_sample = None if query.is_out_of_sample is None else query.is_out_of_sample == "true"
         after = None if query.cursor is None else position_of(query.cursor, tuple[datetime, _Word])
         return await self._loaded(
-            lambda: reads.predictions(
-                self._postgres,
-                market,
-                limit=query.limit,
-                job_id=query.job_id,
-                is_out_of_sample=is_out_of_sample,
-                after=after,
-            ),
-            "such predictions of this market",
+            lambda: reads.predictions(self._postgres, market, limit=query.limit, after=after),
+            "older predictions of this market",
             _predictions_cursor,
         )
 

@@ -73,17 +73,7 @@ COMPS_PARAMETERS = [
     _limit(MAX_ROWS, DEFAULT_ROWS),
     _PAGE,
 ]
-PREDICTIONS_PARAMETERS = [
-    _MARKET,
-    _parameter("job_id", {"type": "string", "format": "uuid"}, "Only those that this job asked for"),
-    _parameter(
-        "is_out_of_sample",
-        {"type": "string", "enum": ["true", "false"]},
-        "Only sales valued as of the day before, or only the others",
-    ),
-    _limit(MAX_ROWS, DEFAULT_ROWS),
-    _PAGE,
-]
+PREDICTIONS_PARAMETERS = [_MARKET, _limit(MAX_ROWS, DEFAULT_ROWS), _PAGE]
 
 _OBSERVATION = _object(
     observation_date=_DATE,
@@ -135,10 +125,9 @@ _PREDICTION = _object(
     filter_step={"type": ["integer", "null"]},
     time_adjustment={"type": "string", "enum": ["index", "trend", "none"]},
     is_out_of_sample={"type": "boolean"},
-    sale_price_usd=_NUMBER_OR_NULL,
+    sale_price_usd=_NUMBER,
     method_version=_TEXT,
     made_at=_INSTANT,
-    job_id=_TEXT_OR_NULL,
 )
 _ACCURACY = _object(
     as_of_date=_DATE,

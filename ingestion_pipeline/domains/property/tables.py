@@ -47,8 +47,8 @@ FUNDAMENTALS = Table(
     freshness=Freshness(
         warn_after=timedelta(hours=26),
         fail_after=timedelta(hours=50),
-        data_warn_after=timedelta(days=45),
-        data_fail_after=timedelta(days=90),
+        data_warn_after=timedelta(days=75),  # of a month, published in the middle of the second one after it
+        data_fail_after=timedelta(days=105),
     ),
     columns=(
         _MARKET,

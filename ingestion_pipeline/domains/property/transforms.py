@@ -4,6 +4,7 @@ A row that cannot be true is refused with a reason that names the field, the val
 others go on. Time is judged by when the delivery was received, never by the clock: a replay years later judges alike.
 """
 
+import calendar
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -11,10 +12,17 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from ingestion_pipeline.domains.property.contracts import Comp, CompsData, FundamentalsData, MacroData
+from ingestion_pipeline.domains.property.contracts import (
+    Comp,
+    CompsData,
+    FundamentalsData,
+    MacroData,
+    property_type,
+)
 from ingestion_pipeline.domains.property.metrics import METRICS, MONEY_LIMIT
+from ingestion_pipeline.domains.property.valuation_tables import ALL
 
-MARKET_SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+MARKET_SLUG = re.compile(rf"(?!{ALL}$)[a-z0-9]+(-[a-z0-9]+)*")
 FIRST_DAY = date(1600, 1, 1)  # FRED's own
 TIME_ZONES = timedelta(days=1)  # it may be tomorrow where the sender is
 CLOCK_TOLERANCE = timedelta(minutes=5)
@@ -122,20 +130,25 @@ def fundamental_row(
     )
 
 
-def fundamental_problem(row: FundamentalRow) -> str | None:
-    """What cannot be true of `row`; None when all can."""
+def fundamental_problem(row: FundamentalRow, *, is_month: bool = False) -> str | None:
+    """What cannot be true of `row`; None when all can. One of a month (`is_month`) is of its last day, also to come."""
     metric = METRICS[row.metric]
+    known_at = _end_of_month(row.received_at) if is_month else row.received_at
     if not metric.lowest <= row.value <= metric.highest:
         return f"{row.metric} is {row.value}, expected {metric.lowest:g} to {metric.highest:g} ({metric.unit})"
-    return _day_problem("as_of", row.as_of_date, row.received_at) or _instant_problem(row.revised_at, row.received_at)
+    return _day_problem("as_of", row.as_of_date, known_at) or _instant_problem(row.revised_at, row.received_at)
 
 
 def comp_rows(data: CompsData, origin: Origin) -> Judged[CompRow]:
-    """One row per comparable sale."""
+    """One row per comparable sale; of those with one id only the first."""
     judged = Judged[CompRow]()
+    seen_ids: set[str] = set()
     for comp in data.comps:
         row = _comp_row(comp, origin)
         problem = comp_problem(row)
+        if comp.comp_id in seen_ids:
+            problem = problem or f"comp_id is {comp.comp_id!r}, which an earlier sale of the delivery has"
+        seen_ids.add(comp.comp_id)
         if problem is None:
             judged.rows.append(row)
         else:
@@ -164,11 +177,6 @@ def _comp_row(comp: Comp, origin: Origin) -> CompRow:
         received_at=origin.received_at,
         provenance=origin.provenance,
     )
-
-
-def property_type(text: str) -> str:
-    """One spelling for one type: `Single Family`, `single-family` and `SINGLE_FAMILY` are `single_family`."""
-    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
 
 
 def comp_problem(row: CompRow) -> str | None:
@@ -240,6 +248,10 @@ def markets_of(rows: Iterable[Any]) -> list[str]:
 
 def _instant(revised_at: datetime | None, origin: Origin) -> datetime:
     return origin.received_at if revised_at is None else revised_at.astimezone(UTC)
+
+
+def _end_of_month(instant: datetime) -> datetime:
+    return instant.replace(day=calendar.monthrange(instant.year, instant.month)[1])
 
 
 def _day_problem(name: str, day: date, received_at: datetime | None) -> str | None:

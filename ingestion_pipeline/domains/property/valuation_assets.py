@@ -25,16 +25,20 @@ def predictions(
     docs/property.md. Cadence: daily; a sale that is new or was corrected since is valued once. Late sales before it do
     not change what could be known. Readers: applications, prediction_accuracy.
     """
-    from ingestion_pipeline.domains.property.predict import predict_new_sales
+    from ingestion_pipeline.domains.property.predict import predict_new_sales, remove_predictions_of_removed_jobs
 
     started, count, valued, sample = time.perf_counter(), 0, 0, None
-    markets: set[str] = set()
+    markets = {row["market_slug"] for row in postgres.read("property_left_markets")}
     for sample in predict_new_sales(postgres):
         count += len(sample)
         valued += int(sample["estimate_usd"].notna().sum())
         markets |= set(sample["market_slug"])
     _forget(postgres, cache, markets, context.run.run_id, count, started, event_type="predictions.refresh")
-    extra = {"without_estimate": count - valued, "markets": len(markets)}
+    extra = {
+        "without_estimate": count - valued,
+        "markets": len(markets),
+        "removed": remove_predictions_of_removed_jobs(postgres),
+    }
     return materialized(context, PREDICTIONS, rows=count, sample=sample, extra=extra)
 
 

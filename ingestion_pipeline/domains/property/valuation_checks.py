@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from ingestion_pipeline.core.clock import utc_now
+from ingestion_pipeline.domains.property.checks import recent_checks
 from ingestion_pipeline.domains.property.valuation_tables import PREDICTION_ACCURACY, PREDICTIONS
-from ingestion_pipeline.orchestration.checks import Claim, table_checks
+from ingestion_pipeline.orchestration.checks import Claim
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,7 +51,7 @@ def disordered_shares(accuracy: "pd.DataFrame") -> "pd.DataFrame":
 
 
 CHECKS: list[dg.AssetChecksDefinition] = [
-    table_checks(
+    recent_checks(
         PREDICTIONS,
         [
             Claim(
@@ -64,8 +65,9 @@ CHECKS: list[dg.AssetChecksDefinition] = [
                 breaking=groundless_estimates,
             ),
         ],
+        column="made_at",
     ),
-    table_checks(
+    recent_checks(
         PREDICTION_ACCURACY,
         [
             Claim(
@@ -80,5 +82,6 @@ CHECKS: list[dg.AssetChecksDefinition] = [
                 warns=True,
             ),
         ],
+        column="as_of_date",
     ),
 ]

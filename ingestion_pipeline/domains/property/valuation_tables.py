@@ -36,7 +36,7 @@ PREDICTIONS = Table(
         Column("subject_revision", "integer", "Revision of the comp that was valued", None, True),
         _METHOD,
         Column("made_at", "timestamp", "When it was computed", "UTC"),
-        Column("job_id", "text", "Job that asked for it", None, True),
+        Column("job_id", "text", "Job that asked for it; the row goes with it", None, True),
     ),
 )
 

@@ -1,7 +1,7 @@
 """Zillow's ZHVI and ZORI files (zillow.com/research/data): one row a region, one column a month.
 
-The whole history is revised every month, so a file stands by all of its values as of its newest month: importing an
-older download later changes nothing. Blank is missing. What a file measures only its name says.
+The whole history is revised every month, so a file stands by all of its values as of its newest month: importing one
+of an earlier month later changes nothing. Blank is missing. What a file measures only its name says.
 """
 
 import re

@@ -27,11 +27,11 @@ from ingestion_pipeline.domains.market.tables import (
     ROI_STATISTICS,
     SNAPSHOTS,
 )
-from ingestion_pipeline.orchestration.jobs import Attempt, JobContext
+from ingestion_pipeline.orchestration.jobs import Attempt, JobCancelled, JobContext
 from ingestion_pipeline.orchestration.partitions import FIRST_DAY
 from ingestion_pipeline.providers.base import BAR_COLUMNS
 from ingestion_pipeline.providers.mock import MockProvider
-from ingestion_pipeline.storage.jobs import JobQueue, NewJob
+from ingestion_pipeline.storage.jobs import ClaimedJob, JobQueue, NewJob
 from ingestion_pipeline_tests.pipeline import Pipeline
 
 EVERYTHING = (PRICE_BARS, OHLC_HOURLY, OHLC_DAILY, OHLC_WEEKLY, COMPARISONS, ROI_STATISTICS, SNAPSHOTS)
@@ -49,7 +49,13 @@ def ingested(pipeline: Pipeline, instance: dg.DagsterInstance, **given: Any) -> 
     queue = JobQueue(pipeline.postgres)
     queue.enqueue(NewJob(job_type="market_ingest", owner_id="me"))
     (job,) = queue.claim("w", {"market_ingest": None})
-    context = JobContext(
+    output = market_ingest(context_of(pipeline, instance, job), MarketIngest(**given))
+    queue.settle(job.attempt_id, "completed", output=output)
+    return output
+
+
+def context_of(pipeline: Pipeline, instance: dg.DagsterInstance, job: ClaimedJob) -> JobContext:
+    return JobContext(
         job,
         pipeline.settings,
         pipeline.postgres,
@@ -59,9 +65,6 @@ def ingested(pipeline: Pipeline, instance: dg.DagsterInstance, **given: Any) -> 
         defs.get_repository_def,
         Attempt(job.attempt_id),
     )
-    output = market_ingest(context, MarketIngest(**given))
-    queue.settle(job.attempt_id, "completed", output=output)
-    return output
 
 
 def counted(pipeline: Pipeline, symbols: set[str]) -> dict[str, int]:
@@ -124,6 +127,28 @@ def keys(columns: tuple[str, ...], frame: pd.DataFrame) -> set[tuple[Any, ...]]:
 
 def others(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[frame["symbol"] != "BTC-USD"].reset_index(drop=True)
+
+
+def test_a_cancelled_ingest_asks_for_no_further_market(short: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run that goes on ends as cancelled, which raises no alert, and nothing of it is stored."""
+    JobQueue(short.postgres).enqueue(NewJob(job_type="market_ingest", owner_id="me"))
+    (job,) = JobQueue(short.postgres).claim("w", {"market_ingest": None})
+    asked: list[str] = []
+    real = MockProvider.fetch_bars
+
+    def cancelling(provider: MockProvider, symbol: str, window: Window) -> pd.DataFrame:
+        asked.append(symbol)
+        context.attempt.is_stopped.set()
+        return real(provider, symbol, window)
+
+    monkeypatch.setattr(MockProvider, "fetch_bars", cancelling)
+    with dg.DagsterInstance.ephemeral() as fresh:
+        context = context_of(short, fresh, job)
+        with pytest.raises(JobCancelled):
+            market_ingest(context, MarketIngest())
+        (run,) = fresh.get_runs()
+    assert (1, dg.DagsterRunStatus.CANCELED) == (len(asked), run.status)
+    assert short.rows(PRICE_BARS).empty
 
 
 def test_a_market_that_is_not_configured_is_refused_with_the_nearest(

@@ -17,6 +17,7 @@ import msgspec
 import psycopg
 
 from ingestion_pipeline.asgi import create_app
+from ingestion_pipeline.core.errors import ContractError
 from ingestion_pipeline.core.jobs import JobType
 from ingestion_pipeline.domains.market import routes as market
 from ingestion_pipeline.domains.market.jobs import MARKET_INGEST
@@ -45,8 +46,14 @@ class Count(msgspec.Struct, forbid_unknown_fields=True):
     n: int = 1
 
 
+def require_market(given: Count, market_slug: str | None, _: Settings) -> None:
+    """More than a thousand are counted in a market only."""
+    if given.n > 1_000 and market_slug is None:
+        raise ContractError("toy", "market_slug", "None", "a market")
+
+
 TYPES = [
-    JobType(name="toy", summary="for tests", input_type=Count, max_attempts=2),
+    JobType(name="toy", summary="for tests", input_type=Count, max_attempts=2, check=require_market),
     JobType(name="doll", summary="not for persons", input_type=Count),
     MARKET_INGEST,
 ]

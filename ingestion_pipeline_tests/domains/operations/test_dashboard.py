@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -31,6 +32,25 @@ LABELS |= {"trigger"}
 PANELS = {panel["title"]: panel for panel in DASHBOARD["panels"]}
 
 
+@dataclass(frozen=True)
+class Series:
+    """A series of PromQL, or none; `|` is its `or`, which Python binds as loosely beside `+`, `*` and `/`."""
+
+    value: float | None
+
+    def __or__(self, other: "Series") -> "Series":
+        return other if self.value is None else self
+
+    def __add__(self, other: "Series") -> "Series":
+        return Series(None if self.value is None or other.value is None else self.value + other.value)
+
+    def __mul__(self, factor: float) -> "Series":
+        return Series(None if self.value is None else self.value * factor)
+
+    def __truediv__(self, other: "Series") -> "Series":
+        return Series(None if self.value is None or other.value is None else self.value / other.value)
+
+
 def names(expression: str) -> set[str]:
     """The metrics that a PromQL expression asks for."""
     bare = re.sub(r'"[^"]*"|\[[^\]]*\]', "", expression)
@@ -48,10 +68,31 @@ def written() -> set[str]:
 @pytest.mark.parametrize("title", sorted(PANELS))
 def test_a_panel_asks_for_metrics_that_exist(title: str) -> None:
     """A renamed metric would leave it empty without a word."""
-    known = written() | set(HELP) | {"cache_miss", "ingestion_failure"}
+    known = written() | set(HELP) | {"cache_miss", "cache_stale", "ingestion_failure"}
     asked = set().union(*(names(target["expr"]) for target in PANELS[title]["targets"]))
     assert asked
     assert asked <= known
+
+
+@pytest.mark.parametrize(
+    ("rates", "expected"),
+    [
+        ({"hit": 3.0, "miss": 1.0, "stale": 4.0}, 0.375),
+        ({"miss": 2.0}, 0.0),
+        ({"stale": 2.0}, 0.0),
+        ({"hit": 2.0}, 1.0),
+    ],
+)
+def test_cache_hits_are_a_share_of_all_reads(rates: dict[str, float], expected: float) -> None:
+    """A service that has only missed has 0, not no line; a stale value is no hit. Evaluated for one service."""
+    (target,) = PANELS["Cache hits"]["targets"]
+    found = re.sub(
+        r"sum by \(service\) \(rate\(cache_(\w+)_total\[15m\]\)\)",
+        lambda it: f"Series({rates.get(it[1])})",
+        target["expr"],
+    )
+    assert "cache_" not in found
+    assert expected == eval(found.replace(" or ", " | "), {"Series": Series}).value
 
 
 def test_the_check_above_notices() -> None:

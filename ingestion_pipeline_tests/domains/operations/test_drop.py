@@ -12,7 +12,7 @@ import pytest
 
 from ingestion_pipeline.core.errors import StoreUnavailableError
 from ingestion_pipeline.domains.operations import drop
-from ingestion_pipeline.domains.operations.drop import Taken, drop_sensor, take_files
+from ingestion_pipeline.domains.operations.drop import QUIET_TICKS, Marks, Taken, drop_sensor, take_files
 from ingestion_pipeline.domains.operations.received import Reader
 from ingestion_pipeline.settings import Settings
 from ingestion_pipeline.storage.drop_folder import DropFolder, drop_folder
@@ -35,10 +35,17 @@ def folder(root: Path) -> DropFolder:
     return drop_folder(str(root))
 
 
+def seen_quiet(postgres: Postgres, folder: DropFolder, marks: Marks | None = None) -> Marks:
+    """The marks of the files after so many ticks that the next one takes them."""
+    for _ in range(QUIET_TICKS):
+        taken, marks = take_files(postgres, folder, READER, seen=marks or {})
+        assert Taken() == taken
+    return marks or {}
+
+
 def take(postgres: Postgres, folder: DropFolder) -> Taken:
-    """Two ticks: files are seen, then taken."""
-    _, marks = take_files(postgres, folder, READER, seen={})
-    taken, left = take_files(postgres, folder, READER, seen=marks)
+    """Files are seen, found quiet, taken."""
+    taken, left = take_files(postgres, folder, READER, seen=seen_quiet(postgres, folder))
     assert {} == left
     return taken
 
@@ -110,24 +117,62 @@ def test_a_file_is_read_when_it_has_stopped_growing(
         (root / "a.json").write_bytes(content[:length])
         taken, marks = take_files(postgres, folder, READER, seen=marks)
         assert (Taken(), {"a.json"}) == (taken, set(marks))
+    for _ in range(QUIET_TICKS - 1):
+        taken, marks = take_files(postgres, folder, READER, seen=marks)
+        assert Taken() == taken
     assert [] == kept(database_url)
     taken, marks = take_files(postgres, folder, READER, seen=marks)
     assert (1, {}) == (taken.accepted, marks)
+
+
+def test_a_writer_may_pause_for_a_tick(postgres: Postgres, folder: DropFolder, root: Path, database_url: str) -> None:
+    """And go on in the file that it has open: nothing of it is lost."""
+    with (root / "slow.ndjson").open("ab", buffering=0) as writer:
+        writer.write(lines(make_body(id="1")) + b"\n")
+        _, marks = take_files(postgres, folder, READER, seen={})
+        _, marks = take_files(postgres, folder, READER, seen=marks)
+        writer.write(lines(make_body(id="2")) + b"\n")
+    taken, _ = take_files(postgres, folder, READER, seen=seen_quiet(postgres, folder, marks))
+    assert (1, 2) == (taken.files, taken.accepted)
+    assert ["1", "2"] == [row["idempotency_key"] for row in kept(database_url)]
+
+
+def test_a_file_that_is_written_to_while_it_is_taken_is_taken_again(
+    postgres: Postgres, folder: DropFolder, root: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whole: what was taken before is a duplicate."""
+    writer = (root / "a.ndjson").open("ab", buffering=0)
+    writer.write(lines(make_body(id="1")) + b"\n")
+    marks = seen_quiet(postgres, folder)
+    move_aside = folder.move_aside
+
+    def late(path: str, **given: Any) -> str | None:
+        writer.write(lines(make_body(id="2")) + b"\n")
+        return move_aside(path, **given)
+
+    with monkeypatch.context() as patched, writer:
+        patched.setattr(folder, "move_aside", late)
+        taken, marks = take_files(postgres, folder, READER, seen=marks)
+    assert (0, 1, {"a.ndjson"}, {"a.ndjson"}) == (taken.files, taken.accepted, set(marks), names(root))
+    taken, left = take_files(postgres, folder, READER, seen=seen_quiet(postgres, folder, marks))
+    assert (Taken(files=1, accepted=1, duplicates=1), {}) == (taken, left)
+    assert 2 == len(kept(database_url))
 
 
 def test_a_file_that_grows_while_it_is_read_is_left(
     postgres: Postgres, folder: DropFolder, root: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (root / "a.json").write_bytes(b"{}")
-    _, marks = take_files(postgres, folder, READER, seen={})
+    marks = seen_quiet(postgres, folder)
     read = folder.read
 
     def late(path: str, *, most_bytes: int) -> bytes:
         (root / "a.json").write_bytes(lines(make_body()))
         return read(path, most_bytes=most_bytes)
 
-    monkeypatch.setattr(folder, "read", late)
-    taken, marks = take_files(postgres, folder, READER, seen=marks)
+    with monkeypatch.context() as patched:
+        patched.setattr(folder, "read", late)
+        taken, marks = take_files(postgres, folder, READER, seen=marks)
     assert (Taken(), ["a.json"], []) == (taken, list(marks), kept(database_url))
     assert 1 == take(postgres, folder).accepted
 
@@ -243,14 +288,58 @@ def test_a_move_that_fails_leaves_the_file_and_its_deliveries_once(
     def refuse(path: str, **_: Any) -> str:
         raise StoreUnavailableError(path, "Permission denied")
 
+    marks = seen_quiet(postgres, folder)
     with monkeypatch.context() as patched:
         patched.setattr(folder, "move_aside", refuse)
-        _, marks = take_files(postgres, folder, READER, seen={})
         taken, marks = take_files(postgres, folder, READER, seen=marks)
     assert (1, 0, ["a.json"]) == (taken.accepted, taken.files, list(marks))
     assert {"a.json"} == names(root)
-    assert Taken(files=1, duplicates=1) == take_files(postgres, folder, READER, seen=marks)[0]
+    assert Taken(files=1, duplicates=1) == take(postgres, folder)
     assert 1 == len(kept(database_url))
+
+
+def test_files_that_cannot_be_moved_wait_and_hold_up_no_others(
+    postgres: Postgres, folder: DropFolder, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are as many as a tick looks at; each is tried again after a while, and leaves nothing in rejected/."""
+    monkeypatch.setattr(drop, "FILES_PER_TICK", 2)
+    monkeypatch.setattr(drop, "FAILURE_TICKS", 3)
+    (root / "rejected").write_bytes(b"")  # no folder can be made of it
+    for name in ("a.json", "b.json"):
+        (root / name).write_bytes(b"{")
+    attempts, read = [], folder.read
+
+    def counted(path: str, *, most_bytes: int) -> bytes:
+        attempts.append(path)
+        return read(path, most_bytes=most_bytes)
+
+    monkeypatch.setattr(folder, "read", counted)
+    _, marks = take_files(postgres, folder, READER, seen=seen_quiet(postgres, folder))
+    assert ["a.json", "b.json"] == attempts
+    (root / "c.json").write_bytes(lines(make_body()))
+    while "c.json" in names(root):
+        _, marks = take_files(postgres, folder, READER, seen=marks)
+        assert len(attempts) < 10
+    assert {"a.json", "b.json", "rejected"} == {name for name in names(root) if not name.startswith("processed/")}
+    assert 1 == attempts.count("c.json")
+    for _ in range(2 * (drop.FAILURE_TICKS + QUIET_TICKS)):
+        _, marks = take_files(postgres, folder, READER, seen=marks)
+    assert 2 <= attempts.count("a.json") <= 4
+
+
+def test_a_large_file_is_not_begun_late_in_a_tick(
+    postgres: Postgres, folder: DropFolder, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dagster would end the tick in the middle of it; small ones are."""
+    (root / "large.ndjson").write_bytes(lines(*(make_body(id=str(n)) for n in range(50))))
+    (root / "small.json").write_bytes(lines(make_body(id="small")))
+    marks = seen_quiet(postgres, folder)
+    monkeypatch.setattr(drop, "LARGE_BYTES", 1_000)
+    with monkeypatch.context() as patched:
+        patched.setattr(drop.time, "monotonic", iter((0.0, *[drop.WORK_SECONDS / 2] * 10)).__next__)
+        taken, marks = take_files(postgres, folder, READER, seen=marks)
+    assert (1, {"large.ndjson"}) == (taken.accepted, set(marks))
+    assert 50 == take_files(postgres, folder, READER, seen=marks)[0].accepted
 
 
 def test_one_file_that_cannot_be_read_holds_up_no_other(
@@ -270,7 +359,7 @@ def test_one_file_that_cannot_be_read_holds_up_no_other(
         return read(path, most_bytes=most_bytes)
 
     monkeypatch.setattr(folder, "read", unreadable)
-    _, marks = take_files(postgres, folder, READER, seen={})
+    marks = seen_quiet(postgres, folder)
     taken, left = take_files(postgres, folder, READER, seen=marks)
     assert (1, {"a.json"}) == (taken.accepted, set(left))
     assert "a.json" in names(root)
@@ -293,7 +382,7 @@ def test_work_of_a_tick_is_bounded(
     assert 5 == total
     (root / "late.json").write_bytes(lines(make_body(id="late")))
     monkeypatch.setattr(drop, "WORK_SECONDS", -1.0)
-    for _ in range(3):
+    for _ in range(QUIET_TICKS + 2):
         taken, marks = take_files(postgres, folder, READER, seen=marks)
         assert (0, {"late.json"}) == (taken.files, set(marks))
 
@@ -301,7 +390,7 @@ def test_work_of_a_tick_is_bounded(
 def test_two_at_once_take_each_file_once(postgres: Postgres, folder: DropFolder, root: Path, database_url: str) -> None:
     for number in range(30):
         (root / f"{number}.json").write_bytes(lines(make_body(id=str(number))))
-    _, marks = take_files(postgres, folder, READER, seen={})
+    marks = seen_quiet(postgres, folder)
     with ThreadPoolExecutor(3) as pool:
         done = list(pool.map(lambda _: take_files(postgres, folder, READER, seen=marks)[0], range(3)))
     assert (30, 30) == (sum(it.files for it in done), sum(it.accepted for it in done))
@@ -339,9 +428,11 @@ def tick(instance: dg.DagsterInstance, postgres: Postgres, cursor: str | None = 
 def test_the_sensor_takes_files_by_itself(instance: dg.DagsterInstance, postgres: Postgres, root: Path) -> None:
     """It remembers in its cursor what it has seen, and says what it did."""
     (root / "a.json").write_bytes(lines(make_body()))
-    said, cursor = tick(instance, postgres, DROP_URL=str(root))
-    assert "0 files: 0 deliveries" in said
-    assert "1 files are not finished" in said
+    cursor = None
+    for _ in range(QUIET_TICKS):
+        said, cursor = tick(instance, postgres, cursor, DROP_URL=str(root))
+        assert "0 files: 0 deliveries" in said
+        assert "1 files are not finished" in said
     said, cursor = tick(instance, postgres, cursor, DROP_URL=str(root))
     assert "1 files: 1 deliveries, 0 duplicates, 0 rejected; 0 files are not finished" == said
     assert "{}" == cursor

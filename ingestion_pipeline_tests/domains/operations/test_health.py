@@ -136,15 +136,38 @@ def test_a_breaker_that_is_not_closed_degrades_its_service(state: str, status: s
     assert "GREEN" == judged("comps", Asset(asset_key="property/comps"), breakers={"macro": Breaker(state)}).status
 
 
-def test_stale_markets_degrade_the_fundamentals_and_all_of_them_take_them_down() -> None:
-    """Some stale data is YELLOW; nothing but stale data is beyond what is allowed."""
+def test_stale_markets_degrade_the_fundamentals_and_only_the_fail_window_takes_them_down() -> None:
+    """All are stale together each month, before the publishers' next files: that is no outage."""
     asset = Asset(asset_key="property/fundamentals")
-    some = judged("fundamentals", asset, market_count=3, stale_markets=["san-antonio"])
+    some = judged("fundamentals", asset, stale_markets=["san-antonio"])
     assert ("YELLOW", ("stale in san-antonio",)) == (some.status, some.reasons)
     assert ["san-antonio"] == some.details["stale_markets"]
-    every = judged("fundamentals", asset, market_count=1, stale_markets=["san-antonio"])
-    assert "RED" == every.status
-    assert "GREEN" == judged("fundamentals", asset, market_count=3).status
+    old = Asset(asset_key="property/fundamentals", data_state="FAIL", reason="its newest data is of 2025-10-31")
+    assert "RED" == judged("fundamentals", old, stale_markets=["san-antonio"]).status
+    assert "GREEN" == judged("fundamentals", asset).status
+
+
+def test_a_series_that_fred_gives_no_longer_degrades_macro() -> None:
+    """However recent what senders deliver is."""
+    seen = judged("macro", Asset(), silent_series=["UNRATE", "DGS10"])
+    assert ("YELLOW", ("FRED has not answered for DGS10, UNRATE",)) == (seen.status, seen.reasons)
+    assert "GREEN" == judged("comps", Asset(asset_key="property/comps"), silent_series=["UNRATE"]).status
+
+
+@pytest.mark.parametrize(
+    ("service", "asset_key", "names", "count"),
+    [
+        ("fundamentals", "property/fundamentals", "stale_markets", "stale_market_count"),
+        ("comps", "property/comps", "markets_below_min", "below_min_count"),
+    ],
+)
+def test_of_many_markets_a_hundred_are_named_and_all_counted(
+    service: str, asset_key: str, names: str, count: str
+) -> None:
+    """Anybody may ask for the document, and it is made every second."""
+    markets = [f"market-{number:05}" for number in range(26_000)]
+    details = judged(service, Asset(asset_key=asset_key), **{names: markets[::-1]}).details
+    assert (markets[:100], 26_000) == (details[names], details[count])
 
 
 def test_markets_with_too_few_sales_degrade_the_comps() -> None:

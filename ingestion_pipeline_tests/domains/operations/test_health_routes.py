@@ -1,6 +1,8 @@
 """GET /api/health/data of a real intake: S0's document, in the states that a mirror and a database can be in."""
 
+import asyncio
 import itertools
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -13,9 +15,14 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from ingestion_pipeline.domains.operations.health_openapi import HEALTH
+from ingestion_pipeline.domains.operations.health_routes import HealthReport
+from ingestion_pipeline.intake.endpoints import Call, Caller
+from ingestion_pipeline.intake.services import services
+from ingestion_pipeline.settings import Settings
 from ingestion_pipeline.storage.embedded import EmbeddedServer
 from ingestion_pipeline_tests.command import eventually
 from ingestion_pipeline_tests.conftest import TEMPLATE
+from ingestion_pipeline_tests.intake.conftest import as_intake
 from ingestion_pipeline_tests.intake.process import REAL, Intake, running
 
 _numbers = itertools.count()
@@ -228,6 +235,46 @@ def test_a_statement_that_hangs_is_an_outage_and_not_a_hanging_answer(
         body = shows(intake, "RED")
         assert "PostgreSQL" in body["reasons"][0]
         assert "GREEN" == body["services"]["macro"]["last_known_status"]
+    shows(intake, "GREEN")
+
+
+def test_a_busy_intake_is_no_outage_of_postgresql(
+    url: str, database: psycopg.Connection[Any], settings: Settings
+) -> None:
+    """All of its connections are in use for longer than health waits; the figures come over a connection of their own."""
+    mirrored(database, **SERVICES)
+    given = settings.model_dump() | {"database_url": as_intake(url), "intake_connections": 2}
+    made = services(Settings(**given))
+    report = HealthReport(made)
+
+    async def ask() -> bytes:
+        await made.pool.open()
+        async with made.pool.connection(), made.pool.connection():
+            await report.refresh()
+        answer = await report.health(Call("1", b"", {}, {}, {}, Caller("public", ""), "127.0.0.1"))
+        await report.close()
+        await made.pool.close()
+        assert 200 == answer.status
+        return answer.body
+
+    assert "GREEN" == json.loads(asyncio.run(ask()))["status"]
+
+
+def test_health_goes_on_over_a_new_connection(intake: Intake, database: psycopg.Connection[Any]) -> None:
+    """Its connection was ended, by a restart or by somebody."""
+    mirrored(database, **SERVICES)
+    shows(intake, "GREEN")
+
+    def connections() -> list[int]:
+        found = database.execute(
+            "select pid from pg_stat_activity "
+            "where application_name = 'ingestion-pipeline-health' and datname = current_database()"
+        )
+        return [pid for (pid,) in found.fetchall()]
+
+    (first,) = connections()
+    database.execute("select pg_terminate_backend(%s)", [first])
+    eventually(lambda: connections() not in ([], [first]))
     shows(intake, "GREEN")
 
 

@@ -5,18 +5,20 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
 from ingestion_pipeline.core.clock import utc_now
-from ingestion_pipeline.domains.operations.job_routes import MOST_UNFINISHED
+from ingestion_pipeline.domains.operations.job_routes import MAX_PERSON_BODY_BYTES, MOST_AN_HOUR, MOST_UNFINISHED
 from ingestion_pipeline.storage.embedded import EmbeddedServer
 from ingestion_pipeline.storage.jobs import NewJob
 from ingestion_pipeline_tests.domains.operations.served_jobs import LIMITS, Served, application, person, served
-from ingestion_pipeline_tests.intake.process import TOKEN
+from ingestion_pipeline_tests.intake.process import CRON_SECRET, TOKEN
 from ingestion_pipeline_tests.intake.test_routing import refused
 
 WRITER, OTHER, KEEPER = application("writer"), application("other"), application("keeper")
 ALICE, BOB = person("alice"), person("bob")
+CRON = {"x-cron-secret": CRON_SECRET}
 NOBODYS = "00000000-0000-4000-8000-000000000000"
 
 
@@ -92,6 +94,8 @@ def test_a_unique_key_is_answered_with_the_unfinished_job(service: Served) -> No
         ({"job_type": "toy", "input_data": {"n": "many"}}, "input_data.n", "int"),
         ({"job_type": "toy", "input_data": {"m": 1}}, "input_data.m", "no such field"),
         ({"job_type": "toy", "input_data": [1]}, "input_data", "object"),
+        ({"job_type": "toy", "input_data": {"n": 1001}}, "market_slug", "a market"),
+        ({"job_type": "market_ingest", "input_data": {"symbols": ["SPX-"]}}, "input_data.symbols[0]", "SPX"),
         ({"job_type": "toy", "owner_id": "alice"}, "owner_id", "no such field"),
         ({"job_type": "toy", "priority": 101}, "priority", "int"),
         ({"job_type": "toy", "priority": 1.5}, "priority", "int"),
@@ -136,15 +140,15 @@ def test_a_job_can_be_put_off(service: Served) -> None:
         ({}, 401),
         (application("nobody"), 401),
         (application("feeder"), 403),
-        ({"x-cron-secret": "cron-secret-canary-2"}, 401),
+        (CRON, 401),
     ],
 )
 def test_others_are_refused(service: Served, who: dict[str, str], status: int) -> None:
-    """On every endpoint."""
+    """On every endpoint; who is answered with a job's address elsewhere sees no more than that job."""
     job_id = submitted(service, WRITER)
     refused(service.post("/api/jobs", who, {"job_type": "toy"}), status)
     refused(service.get("/api/jobs", who), status)
-    refused(service.get(f"/api/jobs/{job_id}", who), status)
+    refused(service.get(f"/api/jobs/{job_id}", who), 404 if who in (CRON, application("feeder")) else status)
     refused(service.post(f"/api/jobs/{job_id}/cancel", who), status)
     refused(service.post(f"/api/jobs/{job_id}/retry", who), status)
     assert ["QUEUED"] == [job.status for job in service.queue.jobs()]
@@ -192,7 +196,9 @@ def test_a_person_is_nobody_else_whatever_their_name(service: Served) -> None:
     """A `sub` that is spelled like an application or the scheduler gives no access to theirs."""
     submitted(service, WRITER)
     service.queue.enqueue(NewJob(job_type="toy", owner_id="scheduler"))
-    for name in ("application:writer", "scheduler", "operator"):
+    service.queue.enqueue(NewJob(job_type="toy", owner_id="cli:root"))
+    service.queue.enqueue(NewJob(job_type="toy", owner_id="cli"))
+    for name in ("application:writer", "scheduler", "operator", "cli:root", "cli"):
         assert [] == listed(service, person(name))
         own = submitted(service, person(name))
         assert [own] == listed(service, person(name))
@@ -215,6 +221,77 @@ def test_a_person_may_have_so_many_unfinished_jobs(service: Served) -> None:
     assert 202 == service.post("/api/jobs", BOB, {"job_type": "toy"}).status_code
     service.queue.cancel(ids[0])
     assert 202 == service.post("/api/jobs", ALICE, {"job_type": "toy"}).status_code
+
+
+@pytest.mark.parametrize("who", [ALICE, WRITER])
+def test_nobody_is_due_before_who_asked_earlier(service: Served, who: dict[str, str]) -> None:
+    """An instant that is over means now."""
+    before = utc_now()
+    job_id = submitted(service, who, run_at="2000-01-02T03:04:05Z")
+    assert before - timedelta(seconds=1) < service.job(job_id).run_at
+
+
+def test_what_a_person_can_keep_is_bounded(service: Served) -> None:
+    """Jobs that are cancelled at once count too, and many that come together do not slip through."""
+    service.owner.execute(
+        "insert into operations.jobs (job_type, owner_id, run_at) "
+        "select 'toy', 'alice', now() + interval '1 hour' from generate_series(1, %s)",
+        [MOST_AN_HOUR - 1],
+    )
+    service.owner.execute(
+        "update operations.jobs set status = 'CANCELLED', finished_at = clock_timestamp() where owner_id = 'alice'"
+    )
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: service.post("/api/jobs", ALICE, {"job_type": "toy"}), range(8)))
+    assert [202] + [429] * 7 == sorted(answer.status_code for answer in answers)
+    assert {"600"} == {answer.headers["retry-after"] for answer in answers if answer.status_code == 429}
+    assert 202 == service.post("/api/jobs", BOB, {"job_type": "toy"}).status_code
+
+
+def test_a_retry_needs_room_as_a_new_job_does(service: Served) -> None:
+    """A person cannot have more unfinished jobs than they may by way of finished ones; an operator may."""
+    job_id = submitted(service, ALICE)
+    service.queue.cancel(job_id)
+    for _ in range(MOST_UNFINISHED):
+        service.queue.enqueue(NewJob(job_type="toy", owner_id="alice"))
+    answer = service.post(f"/api/jobs/{job_id}/retry", ALICE)
+    refused(answer, 429)
+    assert "CANCELLED" == service.job(job_id).status
+    assert 202 == service.post(f"/api/jobs/{job_id}/retry", KEEPER).status_code
+
+
+def test_what_a_person_asks_for_is_small(service: Served) -> None:
+    """An application may say more."""
+    body = {"job_type": "toy", "unique_key": "k", "input_data": {"n": 1}, "market_slug": "dallas"}
+    content = msgspec.json.encode(body) + b" " * MAX_PERSON_BODY_BYTES
+    for who, status in ((ALICE, 413), (WRITER, 202)):
+        headers = {"content-type": "application/json", **who}
+        assert status == service.intake.client.post("/api/jobs", content=content, headers=headers).status_code
+
+
+@pytest.mark.parametrize(("who", "owner"), [(application("feeder"), "application:feeder"), (CRON, "scheduler")])
+def test_who_was_answered_with_the_address_of_a_job_can_look_there(
+    service: Served, who: dict[str, str], owner: str
+) -> None:
+    """POST /api/ingest and GET /api/cron say where their job is; of another there is nothing."""
+    method = "GET" if who == CRON else "POST"
+    path = "/api/cron" if who == CRON else "/api/ingest"
+    accepted = service.intake.client.request(method, path, params={"wait": 0}, headers=who)
+    assert 202 == accepted.status_code
+    shown = service.get(accepted.headers["location"], who)
+    assert (200, owner) == (shown.status_code, shown.json()["owner_id"])
+    refused(service.get(f"/api/jobs/{submitted(service, WRITER)}", who), 404)
+
+
+def test_a_job_whose_worker_is_gone_does_not_name_its_host(service: Served) -> None:
+    """Neither in the job nor in its attempts."""
+    job_id = submitted(service, ALICE)
+    service.queue.claim("secret-host:4711", LIMITS)
+    service.owner.execute("update operations.jobs set lease_until = now() - interval '1 second'")
+    assert {job_id: "RETRYING"} == service.queue.rescue()
+    answer = service.get(f"/api/jobs/{job_id}", ALICE)
+    assert "the process that worked on it is gone" in answer.json()["error_message"]
+    assert "secret-host" not in answer.text
 
 
 # the list
@@ -284,6 +361,19 @@ def test_retrying(service: Served) -> None:
         answer.json()["status"],
         answer.headers["location"],
     )
+
+
+def test_a_job_is_not_retried_for_ever(service: Served) -> None:
+    """After a thousand attempts a new one has to be asked for."""
+    job_id = submitted(service, WRITER)
+    job = service.claimed()
+    service.queue.settle(job.attempt_id, "failed", error_kind="permanent", error_message="x")
+    service.owner.execute("alter table operations.jobs disable trigger user")
+    service.owner.execute("update operations.jobs set attempt_count = 1000, max_attempts = 1000")
+    service.owner.execute("alter table operations.jobs enable trigger user")
+    answer = service.post(f"/api/jobs/{job_id}/retry", WRITER)
+    refused(answer, 409)
+    assert "tried too often" in answer.json()["detail"]
 
 
 def test_one_can_wait_for_the_end_of_a_job(service: Served) -> None:

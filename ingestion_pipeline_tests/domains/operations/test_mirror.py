@@ -207,3 +207,28 @@ def test_markets_below_the_least_number_of_sales(
     check(0, asset("property/comps"))
     found = states(database_url)["comps"]
     assert ("YELLOW", ["dallas", "waco"]) == (found["status"], found["details"]["markets_below_min"])
+
+
+def test_fred_is_missed_although_a_sender_delivers(postgres: Postgres, settings: Settings, database_url: str) -> None:
+    """Each configured series by its last answer; without a key FRED is not asked, and nothing is missed."""
+    asked = Settings(**settings.model_dump() | {"fred_api_key": "k", "fred_series": ("DGS10", "UNRATE", "HOUST")})
+    answers = [
+        ("DGS10", "success", "1 hour", None),
+        ("UNRATE", "success", "4 hours", None),
+        ("UNRATE", "failed", "1 hour", None),
+        ("HOUST", "success", "1 hour", "8e8ba7a6-8e86-4d5a-8d1c-4b39dfc8e7a5"),
+    ]
+    with psycopg.connect(database_url) as connection:
+        for series, status, age, delivery in answers:
+            connection.execute(
+                "insert into operations.ingestion_events "
+                "(event_type, source, status, processing_time_ms, provenance, delivery_id, created_at) "
+                "values ('macro.update', 'FRED', %s, 1, jsonb_build_object('series_id', %s::text), %s, %s - %s::interval)",
+                [status, series, delivery, NOW, age],
+            )
+    evaluate(postgres, settings, [asset()], now=NOW)
+    assert "GREEN" == states(database_url)["macro"]["status"]
+    for number in (1, 2):
+        evaluate(postgres, asked, [asset()], now=NOW + number * TICK)
+    macro = states(database_url)["macro"]
+    assert ("YELLOW", ["FRED has not answered for HOUST, UNRATE"]) == (macro["status"], macro["reasons"])

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from ingestion_pipeline.core.silence import parse_silence
 from ingestion_pipeline.domains.operations.silence import SilentSource, silent_sources
-from ingestion_pipeline.storage.inbox import NewDelivery, accept_all
+from ingestion_pipeline.storage.inbox import NewDelivery, Scheme, accept_all
 from ingestion_pipeline.storage.postgres import Postgres
 
 NOW = datetime(2025, 3, 3, 12, tzinfo=UTC)
@@ -32,6 +32,32 @@ def test_a_source_has_its_own_measure(postgres: Postgres) -> None:
         delivered(postgres, source, NOW - timedelta(hours=25))
     silence = parse_silence("2d,hourly=1h,daily=1d,weekly=7d")
     assert ["daily", "hourly"] == [it.source for it in silent_sources(postgres, silence, now=NOW)]
+
+
+def test_one_that_is_off_is_not_missed(postgres: Postgres) -> None:
+    for source in ("acme", "once"):
+        delivered(postgres, source, NOW - timedelta(days=400))
+    assert ["acme"] == [it.source for it in silent_sources(postgres, parse_silence("24h,once=off"), now=NOW)]
+    assert ["once"] == [it.source for it in silent_sources(postgres, parse_silence("off,once=1h"), now=NOW)]
+
+
+def test_one_that_only_drops_files_is_missed_if_it_is_named(postgres: Postgres) -> None:
+    """A file may have come once and for all; a webhook makes its source one that is expected."""
+
+    def accepted(key: str, scheme: Scheme) -> None:
+        delivery = NewDelivery(
+            source="acme", idempotency_key=key, event_type="t", payload=b"{}", scheme=scheme, signed_by="x"
+        )
+        with postgres.transaction() as connection:
+            accept_all(connection, [delivery])
+
+    later = datetime.now(UTC) + timedelta(days=2)
+    accepted("1", "file")
+    assert [] == silent_sources(postgres, parse_silence("24h"), now=later)
+    assert ["acme"] == [it.source for it in silent_sources(postgres, parse_silence("24h,acme=1d"), now=later)]
+    accepted("2", "sha256")
+    accepted("3", "file")
+    assert ["acme"] == [it.source for it in silent_sources(postgres, parse_silence("24h"), now=later)]
 
 
 def test_exactly_as_long_as_allowed_is_not_too_long(postgres: Postgres) -> None:

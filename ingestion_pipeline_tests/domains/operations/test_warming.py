@@ -15,13 +15,14 @@ from ingestion_pipeline.domains.operations.warming_handlers import (
     warming_handlers,
 )
 from ingestion_pipeline.domains.operations.warming_jobs import CACHE_WARMING, JOB_TYPES
-from ingestion_pipeline.orchestration.jobs import JobContext, JobWorker
+from ingestion_pipeline.orchestration.jobs import Attempt, JobContext, JobWorker
 from ingestion_pipeline.settings import Settings
 from ingestion_pipeline.storage.cache import MemoryCache, warm
-from ingestion_pipeline.storage.jobs import Job, JobQueue, NewJob
+from ingestion_pipeline.storage.jobs import ClaimedJob, Job, JobQueue, NewJob
 from ingestion_pipeline.storage.lake import Lake
 from ingestion_pipeline.storage.postgres import Postgres
 from ingestion_pipeline.storage.warming import Stores, Warmer
+from ingestion_pipeline_tests.children import until
 from ingestion_pipeline_tests.command import eventually
 from ingestion_pipeline_tests.domains.property.served import Served, served
 from ingestion_pipeline_tests.intake.process import CRON_SECRET
@@ -58,17 +59,29 @@ def worked(
 ) -> Job:
     queue = JobQueue(postgres)
     job_id, _ = queue.enqueue(NewJob(job_type="cache_warming", owner_id="me", input_data=given))
-    worker = JobWorker(
-        postgres=postgres,
-        handlers=warming_handlers(warmers),
-        context_of=lambda job, attempt: JobContext(
-            job, settings, postgres, lake, cache, instance, dg.Definitions().get_repository_def, attempt
-        ),
-    )
-    worker.work(seconds=60)
+    worker_of(postgres, settings, lake, instance, warmers, cache, []).work(seconds=60)
     job = queue.job(job_id)
     assert job is not None
     return job
+
+
+def worker_of(
+    postgres: Postgres,
+    settings: Settings,
+    lake: Lake,
+    instance: dg.DagsterInstance,
+    warmers: list[Warmer],
+    cache: MemoryCache,
+    contexts: list[JobContext],
+) -> JobWorker:
+    """A worker that adds the contexts of its jobs to `contexts`."""
+
+    def context_of(job: ClaimedJob, attempt: Attempt) -> JobContext:
+        repository = dg.Definitions().get_repository_def
+        contexts.append(JobContext(job, settings, postgres, lake, cache, instance, repository, attempt))
+        return contexts[-1]
+
+    return JobWorker(postgres=postgres, handlers=warming_handlers(warmers), context_of=context_of)
 
 
 def events(postgres: Postgres) -> list[tuple[Any, ...]]:
@@ -120,9 +133,50 @@ def test_a_defect_of_one_service_keeps_no_other_back_either(work: Callable[..., 
     assert ({"comps": 1}, {"macro": "ZeroDivisionError"}) == (job.output_data["warmed"], job.output_data["problems"])
 
 
-def test_nothing_warmed_is_a_failure_in_the_record(work: Callable[..., Job], postgres: Postgres) -> None:
-    work([Warmer("macro", broken)], MemoryCache())
+def test_nothing_warmed_is_a_failure_that_is_tried_again(work: Callable[..., Job], postgres: Postgres) -> None:
+    """Of the job, and in the record; a service that has nothing to warm does not make it a success."""
+    job = work([Warmer("macro", broken), warmer("comps")], MemoryCache())
+    assert ("RETRYING", "transient") == (job.status, job.error_kind)
+    assert "macro not warmed: Redis cannot be reached: gone" == job.error_message
     assert "failed" == events(postgres)[0][2]
+
+
+def test_a_problem_is_told_without_our_addresses(work: Callable[..., Job]) -> None:
+    """Whoever asked for the job is not told how to reach our stores."""
+
+    def away(_: Stores) -> int:
+        raise StoreUnavailableError("Redis", "Error 111 connecting to 10.1.2.3:6379")
+
+    job = work([Warmer("macro", away), warmer("comps", "c")], MemoryCache())
+    assert job.output_data is not None, job.error_message
+    assert (
+        "Redis cannot be reached: Error 111 connecting to (internal address):6379"
+        == job.output_data["problems"]["macro"]
+    )
+
+
+def test_a_cancelled_job_warms_no_further_service(
+    postgres: Postgres, settings: Settings, lake: Lake, instance: dg.DagsterInstance
+) -> None:
+    """It is asked between two of them."""
+    cache, queue = MemoryCache(), JobQueue(postgres)
+
+    def cancelling(_: Stores) -> int:
+        (job,) = queue.jobs()
+        queue.cancel(job.job_id)
+        (context,) = contexts
+        until(context.is_cancelled)
+        return 1
+
+    contexts: list[JobContext] = []
+    worker = worker_of(
+        postgres, settings, lake, instance, [Warmer("macro", cancelling), warmer("comps", "c")], cache, contexts
+    )
+    worker.heartbeat_seconds = 0.02
+    queue.enqueue(NewJob(job_type="cache_warming", owner_id="me"))
+    worker.work(seconds=60)
+    (job,) = queue.jobs()
+    assert ("CANCELLED", None) == (job.status, cache.get("c"))
 
 
 def test_the_state_of_the_services_is_told(work: Callable[..., Job], postgres: Postgres) -> None:

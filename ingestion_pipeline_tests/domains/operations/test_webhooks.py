@@ -51,7 +51,8 @@ def test_a_signed_webhook_is_accepted_once(inbox: Intake, inbox_url: str) -> Non
     }
     assert expected == first.json()
     again = send(inbox, headers, **{"x-request-id": "r-2"})
-    assert (202, {**expected, "duplicate": True, "request_id": "r-2"}) == (again.status_code, again.json())
+    told = {**expected, "duplicate": True, "same": True, "delivery_status": "pending", "request_id": "r-2"}
+    assert (202, told) == (again.status_code, again.json())
     (row,) = kept(inbox_url)
     assert (delivery_id, make_body(), "external-provider", "prices.upsert", "dallas", "pending", None) == (
         str(row["delivery_id"]), row["payload"], row["source"], row["event_type"], row["market_slug"], row["status"],
@@ -76,10 +77,9 @@ def test_standard_webhooks_are_accepted_beside_it(inbox: Intake, inbox_url: str)
         row["scheme"], row["signed_by"], row["source"], row["market_slug"], row["idempotency_key"],
         row["payload"]["data"],
     )  # fmt: skip
-    assert send_standard(inbox, body).json() | {"request_id": ""} == first.json() | {
-        "duplicate": True,
-        "request_id": "",
-    }
+    assert {"duplicate": True, "delivery_id": first.json()["delivery_id"]}.items() <= (
+        send_standard(inbox, body).json().items()
+    )
     assert not send_standard(inbox, body, key="msg_2").json()["duplicate"]
 
 
@@ -108,16 +108,31 @@ def test_the_sender_s_id_is_the_key(inbox: Intake, inbox_url: str, key: str, ove
     assert [key] == [row["idempotency_key"] for row in kept(inbox_url)]
 
 
-def test_a_key_that_comes_with_another_body_is_a_duplicate_and_logged(inbox: Intake, inbox_url: str) -> None:
-    """The first one stays."""
+def test_a_key_that_comes_with_another_body_is_a_duplicate_and_said_to_be(inbox: Intake, inbox_url: str) -> None:
+    """To the sender and in the log. The first one stays."""
     first = send(inbox, make_body(id="evt-1"))
     second = send(inbox, make_body(id="evt-1", market_slug="austin"))
     assert (202, True, first.json()["delivery_id"]) == (
         second.status_code, second.json()["duplicate"], second.json()["delivery_id"]
     )  # fmt: skip
+    assert (False, True) == (second.json()["same"], send(inbox, make_body(id="evt-1")).json()["same"])
     assert ["dallas"] == [row["market_slug"] for row in kept(inbox_url)]
     line = eventually(lambda: [it for it in inbox.lines() if "another body" in it["event"]])[-1]
     assert first.json()["delivery_id"] == line["delivery_id"]
+
+
+@pytest.mark.parametrize(("status", "reason"), [("dead", "boom"), ("processed", None)])
+def test_a_duplicate_is_told_what_became_of_the_first(
+    inbox: Intake, inbox_url: str, status: str, reason: str | None
+) -> None:
+    """Who sends again what is dead learns that it was not applied."""
+    send(inbox, make_body(id="evt-1"))
+    with psycopg.connect(inbox_url, autocommit=True) as connection:
+        connection.execute(
+            "update operations.deliveries set status = %s, reason = %s, settled_at = now()", [status, reason]
+        )
+    answer = send(inbox, make_body(id="evt-1")).json()
+    assert (True, status) == (answer["duplicate"], answer["delivery_status"])
 
 
 def test_many_at_once_are_each_kept_once(inbox: Intake, inbox_url: str) -> None:
@@ -271,6 +286,7 @@ def test_a_stale_request_is_told_apart(inbox: Intake) -> None:
         (make_body(event_type="prices.upsrt"), ["event_type"]),
         (make_body(market_slug=None), ["market_slug"]),
         (make_body(market_slug="Dallas, TX"), ["market_slug"]),
+        (make_body(market_slug="dallas\n"), ["market_slug"]),
         (make_body(market_slug=7), ["market_slug"]),
         (make_body(data=None), ["data"]),
         (make_body(data=[]), ["data"]),
@@ -282,6 +298,7 @@ def test_a_stale_request_is_told_apart(inbox: Intake) -> None:
         (make_body(data={**DATA, "prices": {"mean": 1}}), ["data.prices.mean"]),
         (make_body(source="a b"), ["source"]),
         (make_body(source="../acme"), ["source"]),
+        (make_body(source="acme\n"), ["source"]),
         (make_body(id=""), ["id"]),
         (make_body(id=7), ["id"]),
         (make_body(id="x" * 257), ["id"]),
@@ -358,6 +375,14 @@ def test_what_no_store_can_hold_is_refused_and_kept_as_text(
     assert said in row["reason"]
 
 
+@pytest.mark.parametrize("content", [b"[" * 50 + b'"\x00"' + b"]" * 50, b'{"a": 1e999, "b": "\x00"}'])
+def test_what_holds_nul_as_well_is_kept_without_it(inbox: Intake, inbox_url: str, content: bytes) -> None:
+    """PostgreSQL's text takes it neither raw nor escaped."""
+    refused(send(inbox, content), 422)
+    (row,) = kept(inbox_url)
+    assert ("rejected", content.decode().replace("\0", "\ufffd")) == (row["status"], row["payload"])
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -425,4 +450,7 @@ def test_the_document_describes_it(inbox: Intake) -> None:
     assert ["prices.upsert", "series.update", "anything.at_all", "Standard Webhooks"] == [it["title"] for it in shapes]
     assert "#/components/schemas/Prices" == shapes[0]["properties"]["data"]["$ref"]
     assert ["as_of", "prices"] == document["components"]["schemas"]["Prices"]["required"]
+    answers = operation["responses"]["202"]["content"]["application/json"]["schema"]["properties"]
+    assert {"same", "delivery_status"} <= set(answers)
+    assert "`id`" in operation["description"]
     assert {"202", "400", "401", "408", "413", "415", "422", "503"} <= set(operation["responses"])

@@ -64,6 +64,17 @@ def test_there_are_figures_of_a_market_s_types_of_the_market_and_of_all() -> Non
     } == rows["prediction_count"].to_dict()
 
 
+def test_a_type_or_market_called_all_has_no_row_beside_that_of_all() -> None:
+    """Stored before such names were refused: each key is there once, with every sale."""
+    rows = figures(prediction(110.0), prediction(120.0, property_type="all"), prediction(130.0, market_slug="all"))
+    assert {
+        ("dallas", "condo"): 1,
+        ("dallas", "all"): 2,
+        ("all", "condo"): 1,
+        ("all", "all"): 3,
+    } == rows["prediction_count"].to_dict()
+
+
 def test_the_window_is_a_year_that_ends_with_the_day() -> None:
     days = [TODAY - timedelta(days=WINDOW_DAYS - 1), TODAY, TODAY - timedelta(days=WINDOW_DAYS), TODAY + timedelta(1)]
     rows = figures(*(prediction(110.0, valuation_date=day) for day in days))

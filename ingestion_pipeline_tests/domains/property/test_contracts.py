@@ -80,6 +80,8 @@ def test_only_macro_series_need_no_market() -> None:
         (COMPS_UPSERT, comp(comp_id=""), r"\$.comp_id"),
         (COMPS_UPSERT, comp(comp_id="x" * 201), r"\$.comp_id"),
         (COMPS_UPSERT, comp(property_type="<b>"), r"\$.property_type"),
+        (COMPS_UPSERT, {"comps": [comp(), comp(property_type="ALL")]}, r"property_type is not .* - at `\$.comps\[1\]`"),
+        (COMPS_UPSERT, comp(property_type="all/"), "stands for every type"),
         (COMPS_UPSERT, comp(price=1), "unknown field `price`"),
         (COMPS_UPSERT, "comps", "Expected"),
         (MACRO_UPDATE, macro(series_id="UN RATE"), r"\$.series_id"),

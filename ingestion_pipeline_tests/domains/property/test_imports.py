@@ -1,5 +1,6 @@
 """A file of a publisher in the tables: once, as the markets one names, in parts; and with the command itself."""
 
+import calendar
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -9,18 +10,21 @@ import pytest
 from typer.testing import CliRunner
 
 from ingestion_pipeline.commands.imports import app
-from ingestion_pipeline.core.errors import ConfigurationError
+from ingestion_pipeline.core.clock import utc_now
+from ingestion_pipeline.core.errors import ConfigurationError, ContractError
 from ingestion_pipeline.domains.property.contracts import FUNDAMENTALS_UPSERT
 from ingestion_pipeline.domains.property.files import PublishedFile
 from ingestion_pipeline.domains.property.imports import Imported, chosen_markets, import_file
 from ingestion_pipeline.domains.property.ingest import apply_fundamentals
+from ingestion_pipeline.domains.property.realtor import realtor_file
 from ingestion_pipeline.domains.property.redfin import redfin_file
 from ingestion_pipeline.domains.property.zillow import zillow_file
 from ingestion_pipeline.storage.cache import MemoryCache
 from ingestion_pipeline.storage.postgres import Postgres
 from ingestion_pipeline_tests.domains.property.deliveries import deliver, fundamentals, query
-from ingestion_pipeline_tests.domains.property.published import REDFIN_METRO, ZILLOW_METRO, changed
+from ingestion_pipeline_tests.domains.property.published import REALTOR_METRO, REDFIN_METRO, ZILLOW_METRO, changed
 
+PARTS = ((1, 4), (2, 4), (3, 4), (4, 3))
 COUNTS = "select count(*), count(distinct market_slug) from property.fundamentals"
 
 
@@ -46,7 +50,7 @@ def imported(postgres: Postgres, cache: MemoryCache) -> Callable[..., Imported]:
 def test_a_file_becomes_figures_with_their_origin(
     postgres: Postgres, imported: Callable[..., Imported], cache: MemoryCache
 ) -> None:
-    """Which file, which of its regions; one record of the import, and the markets' cached values are gone."""
+    """Which file, which of its regions; a record of each part, and the markets' cached values are gone."""
     for market in ("dallas-tx-metro", "austin-tx-metro"):
         cache.set(f"property:fundamentals:{market}:latest", 1, ttl_seconds=60)
     done = imported(zillow_file(ZILLOW_METRO), rows_per_part=4)
@@ -60,14 +64,65 @@ def test_a_file_becomes_figures_with_their_origin(
     )
     newest = datetime(2026, 7, 31, tzinfo=UTC)
     assert (370_000.0, "usd", "Zillow", 1, newest, ZILLOW_METRO.name, "394514", 64) == row
-    assert [(FUNDAMENTALS_UPSERT, "Zillow", "success", 15, 0, 5)] == query(
+    assert [(FUNDAMENTALS_UPSERT, "Zillow", "success", count, 0, str(part)) for part, count in PARTS] == query(
         postgres,
-        "select event_type, source, status, processed_records, rejected_records, cardinality(cache_keys_invalidated) "
-        "from operations.ingestion_events",
+        "select event_type, source, status, processed_records, rejected_records, provenance ->> 'part' "
+        "from operations.ingestion_events order by ingestion_event_id",
     )
+    told = query(postgres, "select distinct unnest(cache_keys_invalidated) from operations.ingestion_events order by 1")
+    markets = query(postgres, "select market_slug from property.fundamentals_staleness order by 1")
+    assert [(f"property:fundamentals:{market}*",) for (market,) in markets] == told
     assert cache.get("property:fundamentals:dallas-tx-metro:latest") is None
     assert 1 == cache.get("property:fundamentals:austin-tx-metro:latest")
     assert [(5,)] == query(postgres, "select count(*) from property.fundamentals_staleness")
+
+
+def test_an_import_that_breaks_off_has_told_what_it_did(
+    postgres: Postgres, imported: Callable[..., Imported], cache: MemoryCache, tmp_path: Path
+) -> None:
+    """What is stored is in no cache any more, here or in other processes, and the record says which part it was."""
+    cache.set("property:fundamentals:united-states:latest", 1, ttl_seconds=60)
+    path = changed(ZILLOW_METRO, tmp_path)
+    file = zillow_file(path)
+    path.write_text(path.read_text().rstrip("\n") + '\n"cut" off')
+    with pytest.raises(ContractError):
+        imported(file, rows_per_part=4)
+    assert [("success", 4, "1")] == query(
+        postgres,
+        "select status, processed_records, provenance ->> 'part' from operations.ingestion_events "
+        "where 'property:fundamentals:united-states*' = any(cache_keys_invalidated)",
+    )
+    assert query(postgres, "select count(*) from property.fundamentals") == query(
+        postgres, "select sum(processed_records)::bigint from operations.ingestion_events"
+    )
+    assert cache.get("property:fundamentals:united-states:latest") is None
+
+
+def test_figures_of_the_running_month_are_taken(
+    postgres: Postgres, imported: Callable[..., Imported], tmp_path: Path
+) -> None:
+    """A file names a month before it is over; the same month's next file replaces them."""
+    now = utc_now()
+    july, month = ("202607", "435000.0"), f"{now:%Y%m}"
+    for value in ("435000.0", "436000.0"):
+        file = realtor_file(changed(REALTOR_METRO, tmp_path, (july[0], month), (july[1], value)))
+        done = imported(file, source="Realtor.com")
+        assert 0 == done.rejected
+    last = date(now.year, now.month, calendar.monthrange(now.year, now.month)[1])
+    figure = "select value, as_of_date from property.fundamentals where metric = 'active_list_price_usd' "
+    assert [(436_000.0, last)] == query(postgres, figure + "and market_slug = 'dallas-tx-metro'")
+
+
+def test_of_two_files_of_one_newest_month_the_one_imported_last_counts(
+    postgres: Postgres, imported: Callable[..., Imported], tmp_path: Path
+) -> None:
+    """Nothing in them says which is newer; both values are kept."""
+    imported(zillow_file(changed(ZILLOW_METRO, tmp_path, ("122000.1234567", "123000"))))
+    assert 1 == imported(zillow_file(ZILLOW_METRO)).rows["revised"]
+    values = "select value from property.fundamentals_revisions where market_slug = 'united-states' "
+    assert [(123000.0,), (122000.1234567,)] == query(
+        postgres, values + "and as_of_date = '2000-01-31' order by revision"
+    )
 
 
 def test_importing_again_makes_no_revision(postgres: Postgres, imported: Callable[..., Imported]) -> None:

@@ -24,7 +24,7 @@ from ingestion_pipeline.storage.warming import Stores, warm_all
 from ingestion_pipeline_tests.children import until
 from ingestion_pipeline_tests.command import free_port
 from ingestion_pipeline_tests.domains.property.sales import make_sale, sales_frame
-from ingestion_pipeline_tests.domains.property.stored import store_comps, store_fundamentals, store_macro
+from ingestion_pipeline_tests.domains.property.stored import RECEIVED, store_comps, store_fundamentals, store_macro
 
 DAY = date(2026, 3, 2)
 FACTORIES = {
@@ -107,6 +107,14 @@ def test_warming_fills_what_is_asked_for_first(stores: Stores) -> None:
         assert "hit" == FACTORIES[key](stores).read(stores).how
     counted = {(one.name, dict(one.labels)["service"]): one.value for one in metrics.take()}
     assert 2 == counted["cache_warm", "fundamentals"]
+
+
+def test_the_markets_that_are_warmed_are_those_of_the_service_that_received_last(stores: Stores) -> None:
+    """Many with figures alone leave room for those with sales."""
+    newest = RECEIVED + timedelta(days=1)
+    store_comps(stores.postgres, sales_frame(make_sale(subject_id="mls/3", market_slug="waco")), received_at=newest)
+    found = stores.postgres.read("property_markets", {"limit": 1})
+    assert [("comps", "waco"), ("fundamentals", "austin")] == sorted((it["service"], it["market_slug"]) for it in found)
 
 
 def test_warming_goes_on_when_a_service_fails(stores: Stores, settings: Settings) -> None:

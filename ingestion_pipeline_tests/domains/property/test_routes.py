@@ -8,8 +8,9 @@ import jsonschema_rs
 import psycopg
 import pytest
 
-from ingestion_pipeline.domains.property.predict import measure_accuracy, predict_new_sales
+from ingestion_pipeline.domains.property.predict import measure_accuracy, predict, predict_new_sales, subject_frame
 from ingestion_pipeline.storage.ingestion_events import IngestionEvent, record_ingestion
+from ingestion_pipeline.storage.jobs import JobQueue, NewJob
 from ingestion_pipeline.storage.postgres import Postgres
 from ingestion_pipeline_tests.command import eventually
 from ingestion_pipeline_tests.domains.property.sales import make_sale, sales_frame
@@ -136,10 +137,21 @@ def test_predictions_come_with_their_accuracy(site: Served) -> None:
     assert answer["predictions"][0]["subject"]["living_area_sqft"] == 2000.0
 
 
-def test_predictions_are_chosen_by_kind(site: Served) -> None:
-    assert 100 == len(rows(site.get("markets/dallas/predictions", is_out_of_sample="true")))
-    assert 404 == site.get("markets/dallas/predictions", is_out_of_sample="false").status_code
-    assert 404 == site.get("markets/dallas/predictions", job_id="nobody's").status_code
+def test_what_a_job_predicts_is_for_its_owner_alone(site: Served) -> None:
+    """It is in the output of the job: no other reader sees it, nor the roles that they log in as."""
+    job_id, _ = JobQueue(site.postgres).enqueue(NewJob(job_type="prediction", owner_id="me", input_data={}))
+    store_comps(site.postgres, sales_frame(make_sale(subject_id="mls/el-paso", market_slug="el-paso")))
+    list(predict_new_sales(site.postgres))
+    home = subject_frame([make_sale(subject_id="my-home", market_slug="el-paso")])
+    predict(site.postgres, "el-paso", home, on=FIRST, job_id=job_id)
+    for parameters in ({}, {"limit": "10"}):
+        found = rows(site.get("markets/el-paso/predictions", **parameters))
+        assert ["mls/el-paso"] == [it["subject_id"] for it in found]
+    seen = "select subject_id from property.predictions where market_slug = 'el-paso' order by 1"
+    for role, subjects in {"intake": 1, "reader": 1, "worker": 2}.items():
+        with psycopg.connect(site.postgres.url.replace("pipeline_worker@", "postgres@", 1)) as connection:
+            connection.execute(f"set role pipeline_{role}")
+            assert subjects == len(connection.execute(seen).fetchall()), role
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -201,7 +213,7 @@ def test_what_is_not_there_is_404(site: Served, path: str) -> None:
         ("markets/dallas/comps", {"cursor": "x"}, "cursor"),
         ("markets/dallas/comps", {"cursor": "WyIyMDI2LTAxLTAxIiwibWxzIl0"}, "cursor"),
         ("markets/dallas/predictions", {"cursor": "WyIyMDI2LTAxLTAxIiwibWxzIl0"}, "cursor"),
-        ("markets/dallas/predictions", {"is_out_of_sample": "yes"}, "is_out_of_sample"),
+        ("markets/dallas/predictions", {"job_id": "x"}, "job_id"),
     ],
 )
 def test_a_wrong_parameter_is_named(site: Served, path: str, parameters: dict[str, str], field: str) -> None:

@@ -1,10 +1,12 @@
 """The declared tables are those of the database, and who may do what with them."""
 
+from datetime import timedelta
+
 import psycopg
 import pytest
 
 from ingestion_pipeline.core.tables import Table
-from ingestion_pipeline.domains.property.tables import TABLES
+from ingestion_pipeline.domains.property.tables import FUNDAMENTALS, TABLES
 from ingestion_pipeline.storage.postgres import Postgres
 from ingestion_pipeline_tests.domains.property.deliveries import query
 
@@ -45,6 +47,15 @@ def test_the_intake_reads_and_never_writes(database_url: str, table: Table) -> N
         assert [] == connection.execute("select * from property.macro_latest").fetchall()
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             connection.execute(f"delete from {table.qualified_name}")
+
+
+def test_monthly_files_are_in_time_until_the_next_one_is_out() -> None:
+    """One of July is out in the middle of August, the next in the middle of September: 76 days after the end of June."""
+    assert FUNDAMENTALS.freshness is not None
+    assert (timedelta(days=75), timedelta(days=105)) == (
+        FUNDAMENTALS.freshness.data_warn_after,
+        FUNDAMENTALS.freshness.data_fail_after,
+    )
 
 
 @pytest.mark.parametrize(

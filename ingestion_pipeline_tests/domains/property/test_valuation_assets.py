@@ -1,16 +1,24 @@
 """Sales valued out of sample and measured, in a real database: by the functions, and as assets with their checks."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
 import dagster as dg
 import pandas as pd
+import psycopg
 import pytest
 
 from ingestion_pipeline.core.clock import utc_now
 from ingestion_pipeline.core.windows import Window
-from ingestion_pipeline.domains.property import predict
-from ingestion_pipeline.domains.property.predict import measure_accuracy, predict_new_sales
+from ingestion_pipeline.domains.operations.automation import remove_old
+from ingestion_pipeline.domains.property import checks, predict
+from ingestion_pipeline.domains.property.checks import recent_rows
+from ingestion_pipeline.domains.property.predict import (
+    measure_accuracy,
+    predict_new_sales,
+    remove_predictions_of_removed_jobs,
+)
 from ingestion_pipeline.domains.property.valuation import METHOD_VERSION, valuations
 from ingestion_pipeline.domains.property.valuation_assets import ASSETS
 from ingestion_pipeline.domains.property.valuation_checks import (
@@ -25,6 +33,7 @@ from ingestion_pipeline.settings import Settings
 from ingestion_pipeline.storage.cache import MemoryCache
 from ingestion_pipeline.storage.lake import Lake
 from ingestion_pipeline.storage.postgres import Postgres
+from ingestion_pipeline.storage.warming import Stores
 from ingestion_pipeline_tests.domains.property.sales import NO_INDEX, TODAY, make_sale, sales_frame, true_market
 from ingestion_pipeline_tests.domains.property.stored import store_comps, store_fundamentals
 
@@ -188,6 +197,71 @@ def test_the_assets_record_what_they_did(
     ] == events
     assert cache.get("property:predictions:dallas:recent") is None
     assert cache.get("property:predictions:austin:recent") == 1
+
+
+def test_the_checks_see_what_is_recent(postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever else is kept, part by part, without the JSON of what was valued."""
+    store_comps(postgres, true_market(25))
+    refreshed(postgres)
+    with postgres.transaction() as connection:
+        connection.execute(
+            "update property.predictions set made_at = made_at - interval '3 days' where prediction_id in "
+            "(select prediction_id from property.predictions limit 10)"
+        )
+    monkeypatch.setattr(checks, "ROWS_PER_PART", 10)
+    parts = list(recent_rows(PREDICTIONS, postgres, column="made_at", since=utc_now() - 2 * DAY))
+    assert [10, 5] == [len(part) for part in parts]
+    assert "subject" not in parts[0]
+    assert "float64" == str(parts[0]["estimate_usd"].dtype)
+
+
+def materialized_predictions(stores: Stores, lake: Lake, instance: dg.DagsterInstance) -> Mapping[str, Any]:
+    """Builds that asset alone; what it says of it."""
+    resources = vars(stores) | {"lake": lake}
+    selection = dg.AssetSelection.assets(dg.AssetKey(list(PREDICTIONS.asset_key)))
+    result = dg.materialize(ASSETS, selection=selection, instance=instance, resources=resources)
+    assert result.success
+    (event,) = result.get_asset_materialization_events()
+    return event.step_materialization_data.materialization.metadata
+
+
+def test_the_market_that_a_sale_has_left_is_forgotten(
+    postgres: Postgres, lake: Lake, instance: dg.DagsterInstance, settings: Settings
+) -> None:
+    """Its predictions showed the sale."""
+    store_comps(postgres, sales_frame(make_sale()))
+    refreshed(postgres)
+    store_comps(postgres, sales_frame(make_sale(market_slug="austin")), revision=2)
+    cache = MemoryCache()
+    cache.set("property:predictions:dallas:recent", 1, ttl_seconds=60)
+    materialized_predictions(Stores(settings, postgres, cache), lake, instance)
+    assert cache.get("property:predictions:dallas:recent") is None
+    with postgres.transaction() as connection:
+        assert (["property:predictions:austin*", "property:predictions:dallas*"],) == connection.execute(
+            "select cache_keys_invalidated from operations.ingestion_events"
+        ).fetchone()
+
+
+def test_what_a_job_predicted_goes_with_the_job(
+    postgres: Postgres, database_url: str, lake: Lake, instance: dg.DagsterInstance, settings: Settings
+) -> None:
+    """Ninety days after its end; the sales' predictions stay."""
+    store_comps(postgres, sales_frame(make_sale()))
+    refreshed(postgres)
+    with psycopg.connect(database_url) as owner:
+        owner.execute("set session_replication_role = replica")  # the state is not reached by the functions
+        row = owner.execute(
+            "insert into operations.jobs (job_type, status, owner_id, output_data, finished_at) "
+            "values ('prediction', 'COMPLETED', 'me', '{}', now() - interval '91 days') returning job_id::text"
+        ).fetchone()
+    assert row is not None
+    home = predict.subject_frame([make_sale(subject_id="my-home")])
+    predict.predict(postgres, "dallas", home, on=TODAY, job_id=row[0])
+    assert 0 == remove_predictions_of_removed_jobs(postgres)
+    assert 1 == remove_old(postgres, now=utc_now())["jobs"]
+    built = materialized_predictions(Stores(settings, postgres, MemoryCache()), lake, instance)
+    assert 1 == built["removed"].value
+    assert ["mls/1"] == list(predictions(postgres)["subject_id"])
 
 
 def prediction(**over: Any) -> dict[str, Any]:

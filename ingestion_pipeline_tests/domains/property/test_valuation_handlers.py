@@ -124,7 +124,7 @@ def test_homes_are_valued_for_a_job(works: Works) -> None:
     assert (400_000.0, TODAY, job.job_id, False) == (
         row["estimate_usd"],
         row["valuation_date"],
-        row["job_id"],
+        str(row["job_id"]),
         row["is_out_of_sample"],
     )
     subject = row["subject"] if isinstance(row["subject"], dict) else json.loads(row["subject"])
@@ -200,11 +200,11 @@ def test_criteria_choose_among_the_properties(works: Works, criteria: dict[str, 
 def test_a_job_that_is_done_again_leaves_one_prediction(works: Works) -> None:
     """Its worker was killed after the predictions were stored and before the job was settled."""
     store_comps(works.postgres, sales_frame(*(sold(number) for number in range(6))))
-    homes = subject_frame([make_home(subject_id="house-1")])
-    for _ in range(2):
-        predict(works.postgres, "dallas", homes, on=TODAY, job_id="the job")
-    predict(works.postgres, "dallas", homes, on=TODAY, job_id="another job")
-    assert ["another job", "the job"] == sorted(works.predictions()["job_id"])
+    homes, queue = subject_frame([make_home(subject_id="house-1")]), JobQueue(works.postgres)
+    jobs = [queue.enqueue(NewJob(job_type="prediction", owner_id="me", input_data={}))[0] for _ in range(2)]
+    for job_id in (jobs[0], *jobs):
+        predict(works.postgres, "dallas", homes, on=TODAY, job_id=job_id)
+    assert sorted(jobs) == sorted(map(str, works.predictions()["job_id"]))
 
 
 def test_a_home_without_comparable_sales_is_said_to_have_no_estimate(works: Works) -> None:
@@ -252,6 +252,7 @@ def test_the_output_shows_the_first_hundred_and_all_are_stored(works: Works) -> 
         {"properties": [asked(living_area_sqft=0.0)]},
         {"properties": [asked(latitude=None)]},
         {"properties": [asked(latitude=91.0)]},
+        {"properties": [asked(), asked(property_id="2"), asked(bedrooms=1)]},
         {"properties": [asked(nonsense=1)]},
         {"properties": [asked(list_price_usd=float("inf"))]},
         {"investment_criteria": {"max_price": 3}},
