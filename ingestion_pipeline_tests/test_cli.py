@@ -180,7 +180,7 @@ def parts(answer: Answer) -> dict[str, str]:
 def test_check_says_that_all_is_well(with_database: Command, redis_url: str) -> None:
     """Each part in a line, with what was found."""
     answer = with_database("check", REDIS_URL=redis_url)
-    assert (DONE, dict.fromkeys(["database", "redis", "lake", "provider"], "ok")) == (answer.code, parts(answer))
+    assert (DONE, dict.fromkeys(["database", "redis", "lake", "provider", "alerts"], "ok")) == (answer.code, parts(answer))
     assert "newest schema" in answer.out
     assert "mock knows 3 market(s): BTC-USD" in answer.out
 
@@ -219,7 +219,7 @@ def test_check_names_the_part_that_fails_and_why(
     file = tmp_path / "a-file"
     file.touch()
     answer = with_database("check", **{name: value.format(file=file) for name, value in over.items()})
-    expected = dict.fromkeys(["database", "redis", "lake", "provider"], "ok") | {part: "FAIL"}
+    expected = dict.fromkeys(["database", "redis", "lake", "provider", "alerts"], "ok") | {part: "FAIL"}
     assert (code, expected) == (answer.code, parts(answer))
     assert text.format(file=file) in answer.out
     assert "geheim42" not in answer.out + answer.err
@@ -350,7 +350,7 @@ def test_output_without_a_terminal_is_plain(tmp_path: Path) -> None:
     wide = tmp_path / ("a-long-name-" * 15)
     done = run("check", home=wide, COLUMNS="40")
     assert "\x1b" not in done.stdout + done.stderr
-    assert 4 == len(done.stdout.splitlines())
+    assert 5 == len(done.stdout.splitlines())
     assert str(wide) in done.stdout
 
 

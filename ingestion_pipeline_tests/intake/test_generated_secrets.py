@@ -28,7 +28,7 @@ def test_they_are_made_once_and_kept(tmp_path: Path) -> None:
     """The second start has the same; the file is its owner's alone, and the user is told where it is."""
     told: list[str] = []
     first = embedded_secrets(settings(tmp_path), tell=told.append)
-    assert (set(VARIABLES), 3) == (set(first), len(set(first.values())))
+    assert (set(VARIABLES), 4) == (set(first), len(set(first.values())))
     assert first == embedded_secrets(settings(tmp_path), tell=told.append)
     file = tmp_path / "secrets.env"
     assert 0o600 == stat.S_IMODE(file.stat().st_mode)
@@ -37,7 +37,7 @@ def test_they_are_made_once_and_kept(tmp_path: Path) -> None:
 
 def test_the_environment_s_own_come_first(tmp_path: Path) -> None:
     made = embedded_secrets(settings(tmp_path, CRON_SECRET="mine"), tell=print)
-    assert {"INGEST_APP_TOKEN", "JWT_SECRET"} == set(made)
+    assert {"INGEST_APP_TOKEN", "JWT_SECRET", "WEBHOOK_SECRET"} == set(made)
 
 
 def test_a_file_that_lacks_one_keeps_the_others(tmp_path: Path) -> None:

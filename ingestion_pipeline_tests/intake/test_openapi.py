@@ -26,7 +26,7 @@ def test_schemathesis_finds_no_5xx_and_no_undocumented_answer(
     intake_url: str, home: Path, command: tuple[str, ...]
 ) -> None:
     """Every endpoint that is mounted, examples and edges and twenty random calls each, the same ones every time."""
-    with running(intake_url, home, command) as server:
+    with running(intake_url, home, command, JOB_WAIT_SECONDS="0.1") as server:  # nobody works on jobs here
         options = ["--generation-deterministic", "--max-examples", "20", "--phases", "examples,coverage,fuzzing"]
         options += ["--checks", ",".join(CHECKS), "--exclude-path", "/broken", "--no-color", "--warnings", "off"]
         options += ["--request-timeout", "30"]
