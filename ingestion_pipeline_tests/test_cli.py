@@ -180,7 +180,10 @@ def parts(answer: Answer) -> dict[str, str]:
 def test_check_says_that_all_is_well(with_database: Command, redis_url: str) -> None:
     """Each part in a line, with what was found."""
     answer = with_database("check", REDIS_URL=redis_url)
-    assert (DONE, dict.fromkeys(["database", "redis", "lake", "provider", "alerts"], "ok")) == (answer.code, parts(answer))
+    assert (DONE, dict.fromkeys(["database", "redis", "lake", "provider", "alerts"], "ok")) == (
+        answer.code,
+        parts(answer),
+    )
     assert "newest schema" in answer.out
     assert "mock knows 3 market(s): BTC-USD" in answer.out
 
