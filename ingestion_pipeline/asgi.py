@@ -15,6 +15,7 @@ from ingestion_pipeline.domains.events import routes as events
 from ingestion_pipeline.domains.market import routes as market
 from ingestion_pipeline.domains.operations import routes as operations
 from ingestion_pipeline.domains.property import routes as property_data
+from ingestion_pipeline.domains.sales import routes as sales
 from ingestion_pipeline.intake.endpoints import CALLER_KINDS, HttpDomain
 from ingestion_pipeline.intake.invalidations import invalidations
 from ingestion_pipeline.intake.layer import IntakeLayer
@@ -35,6 +36,7 @@ DOMAINS: tuple[Domain, ...] = (
     events.http,
     market.http,
     property_data.http,
+    sales.http,
     partial(operations.http, job_types=JOB_TYPES, delivery_types=DELIVERY_TYPES),
     partial(invalidations, warmers=WARMERS),
 )

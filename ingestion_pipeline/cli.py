@@ -18,7 +18,7 @@ from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table as RichTable
 
-from ingestion_pipeline.commands import alerts, deliveries, events, imports, jobs
+from ingestion_pipeline.commands import alerts, deliveries, events, imports, jobs, sales
 from ingestion_pipeline.commands.intake import tokens
 from ingestion_pipeline.core.clock import utc_now
 from ingestion_pipeline.core.errors import ConfigurationError, IngestionError, TransientError
@@ -49,6 +49,7 @@ app.add_typer(jobs.jobs, name="jobs")
 app.add_typer(deliveries.deliveries, name="deliveries")
 app.add_typer(alerts.alerts, name="alerts")
 app.add_typer(imports.app, name="import")
+app.add_typer(sales.sales, name="sales")
 for command in (events.replay, events.erase, events.export):
     app.command()(command)
 out = Console(highlight=False, soft_wrap=not sys.stdout.isatty())

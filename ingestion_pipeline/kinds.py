@@ -10,7 +10,8 @@ from ingestion_pipeline.domains.operations import warming_jobs
 from ingestion_pipeline.domains.property import contracts as property_contracts
 from ingestion_pipeline.domains.property import jobs as property_jobs
 from ingestion_pipeline.domains.property import reads as property_reads
+from ingestion_pipeline.domains.sales import jobs as sales_jobs
 
-JOB_TYPES = (*market_jobs.JOB_TYPES, *property_jobs.JOB_TYPES, *warming_jobs.JOB_TYPES)
+JOB_TYPES = (*market_jobs.JOB_TYPES, *property_jobs.JOB_TYPES, *sales_jobs.JOB_TYPES, *warming_jobs.JOB_TYPES)
 DELIVERY_TYPES = (*property_contracts.DELIVERY_TYPES.values(),)
 WARMERS = (*market_reads.WARMERS, *property_reads.WARMERS)

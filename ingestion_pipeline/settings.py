@@ -40,14 +40,17 @@ Provider = Literal["mock", "file", "coingecko", "binance"]
 _DATABASE_SCHEMES = ("postgresql://", "postgres://", "postgresql+psycopg://", "postgresql+psycopg2://")
 _REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 _DROP_SCHEMES = ("s3://", "gs://", "file://")
-_PLAIN_URLS = ("lake_url", "coingecko_url", "binance_url", "fred_url", "drop_url")
 _SECRET_LISTS = ("webhook_secret", "webhook_secrets", "alert_targets")
 _CRON_FIELDS = 5
-_SYMBOL = re.compile(r"[A-Z0-9.^=_/-]+")
 _DAY = re.compile(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])")
 _TABLE = re.compile(r"[a-z_][a-z0-9_]*\.[a-z_][a-z0-9_]*")
 _SIZE = re.compile(r"[1-9]\d*(MB|GB)")
-_SERIES = re.compile(r"[A-Z0-9_.-]{1,64}")
+_NAME_LISTS = {
+    "ingestion_markets": (re.compile(r"[A-Z0-9.^=_/-]+"), "market symbols such as BTC-USD,SPX"),
+    "fred_series": (re.compile(r"[A-Z0-9_.-]{1,64}"), "FRED series such as MORTGAGE30US,UNRATE"),
+}
+_OWNER = r"^[A-Za-z0-9][A-Za-z0-9@._:-]{0,99}$"
+_PATH_PART = re.compile(r"[A-Za-z0-9_-]{16,200}")
 _SOURCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SHORTEST_WEBHOOK_SECRET = 16
 _SHORTEST_SIGNING_KEY = 32  # RFC 7518: HS256 needs 256 bits
@@ -153,6 +156,34 @@ class Settings(BaseSettings):
         None, description="Folder or s3://, gs:// bucket whose JSON files become deliveries; none when unset"
     )
 
+    # Author sales (seed S3)
+    sales_owner: str = Field(
+        "author", pattern=_OWNER, description="Whose sales those of the drop folder and of the Gumroad account are"
+    )
+    sales_files_url: str | None = Field(
+        None, description="Folder or s3://, gs:// bucket where report files are kept; below INGESTION_HOME when unset"
+    )
+    sales_drop_url: str | None = Field(
+        None, description="Folder or s3://, gs:// bucket whose <platform>/<file> are taken as reports; none when unset"
+    )
+    sales_rates_url: str = Field(
+        "https://www.ecb.europa.eu/stats/eurofxref/eurofxref-hist.zip",
+        description="Exchange rates: an address or a path of a file shaped like the European Central Bank's",
+    )
+    sales_kenp_rates: Path | None = Field(
+        None, description="CSV of one's own with what a page read of KDP pays a month; the published ones when unset"
+    )
+    gumroad_access_token: SecretStr | None = Field(
+        None, description="Gumroad token with the scope view_sales; its API is not asked when unset"
+    )
+    gumroad_url: str = Field("https://api.gumroad.com", description="Gumroad API root")
+    gumroad_window_days: int = Field(
+        120, ge=0, le=3650, description="How far back Gumroad is asked again, for refunds of known sales"
+    )
+    gumroad_ping_secret: SecretStr | None = Field(
+        None, description="Last part of the path of Gumroad's pings, which is their only secret; closed when unset"
+    )
+
     # Jobs
     job_wait_seconds: float = Field(30.0, ge=0, le=300, description="How long a request waits for its job at most")
 
@@ -220,25 +251,14 @@ class Settings(BaseSettings):
         except ValidationError as error:
             raise _first_problem(error) from None
 
-    @field_validator("ingestion_markets", mode="before")
+    @field_validator("ingestion_markets", "fred_series", mode="before")
     @classmethod
-    def _split_markets(cls, value: object) -> object:
-        symbols = tuple(part.strip().upper() for part in value.split(",")) if isinstance(value, str) else value
-        if (
-            not isinstance(symbols, tuple)
-            or not all(map(_SYMBOL.fullmatch, symbols))
-            or len(set(symbols)) != len(symbols)
-        ):
-            raise ValueError("expected comma-separated, different market symbols such as BTC-USD,SPX")
-        return symbols
-
-    @field_validator("fred_series", mode="before")
-    @classmethod
-    def _split_series(cls, value: object) -> object:
-        series = tuple(part.strip().upper() for part in value.split(",")) if isinstance(value, str) else value
-        if not isinstance(series, tuple) or not all(map(_SERIES.fullmatch, series)) or len(set(series)) != len(series):
-            raise ValueError("expected comma-separated, different FRED series such as MORTGAGE30US,UNRATE")
-        return series
+    def _split_names(cls, value: object, info: ValidationInfo) -> object:
+        pattern, expected = _NAME_LISTS[str(info.field_name)]
+        names = tuple(part.strip().upper() for part in value.split(",")) if isinstance(value, str) else value
+        if not isinstance(names, tuple) or not all(map(pattern.fullmatch, names)) or len(set(names)) != len(names):
+            raise ValueError(f"expected comma-separated, different {expected}")
+        return names
 
     @field_validator("webhook_secret", "webhook_secrets")
     @classmethod
@@ -252,6 +272,13 @@ class Settings(BaseSettings):
                 raise ValueError(
                     f"expected comma-separated {shape}, each secret of {_SHORTEST_WEBHOOK_SECRET} characters"
                 )
+        return value
+
+    @field_validator("gumroad_ping_secret")
+    @classmethod
+    def _unguessable(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not _PATH_PART.fullmatch(value.get_secret_value()):
+            raise ValueError("expected at least 16 characters, letters, digits, - and _ only: it is part of a path")
         return value
 
     @field_validator("webhook_silence")
@@ -324,7 +351,7 @@ class Settings(BaseSettings):
     def _lake_scheme(cls, value: str) -> str:
         return require_place(value, LAKE_SCHEMES)
 
-    @field_validator("drop_url")
+    @field_validator("drop_url", "sales_drop_url", "sales_files_url")
     @classmethod
     def _drop_scheme(cls, value: str | None) -> str | None:
         return None if value is None else require_place(value, _DROP_SCHEMES)
@@ -350,7 +377,7 @@ class Settings(BaseSettings):
             require_scheme(value.get_secret_value(), HTTP_SCHEMES)
         return value
 
-    @field_validator("coingecko_url", "binance_url", "fred_url")
+    @field_validator("coingecko_url", "binance_url", "fred_url", "gumroad_url")
     @classmethod
     def _api_root(cls, value: str) -> str:
         return require_no_user(require_scheme(value, HTTP_SCHEMES))
@@ -397,7 +424,7 @@ def _first_problem(error: ValidationError) -> ConfigurationError:
     name = str(problem["loc"][0])
     annotation = str(Settings.model_fields[name].annotation)
     value = "***" if "Secret" in annotation else str(problem["input"])
-    if name in _PLAIN_URLS:
+    if name.endswith("_url"):
         value = without_user(value)
     expected = problem["msg"].removeprefix("Value error, ").removeprefix("expected ").removeprefix("Input should be ")
     return ConfigurationError(name.upper(), value, expected)

@@ -12,6 +12,7 @@ from ingestion_pipeline.core.windows import Window
 from ingestion_pipeline.definitions import defs
 from ingestion_pipeline.orchestration.partitions import range_tags
 from ingestion_pipeline.providers.base import MarketDataProvider
+from ingestion_pipeline.providers.exchange_rates import ExchangeRatesFile
 from ingestion_pipeline.providers.fred import FredProvider
 from ingestion_pipeline.providers.mock import MockProvider
 from ingestion_pipeline.settings import Settings
@@ -28,6 +29,7 @@ class Pipeline:
     instance: dg.DagsterInstance
     provider: MarketDataProvider = field(default_factory=MockProvider)
     fred: FredProvider | None = None
+    rates_file: ExchangeRatesFile | None = None
     cache: Cache = field(default_factory=MemoryCache)
 
     def run(self, job: str, first: date | None = None, last: date | None = None) -> dg.ExecuteInProcessResult:
@@ -52,6 +54,7 @@ class Pipeline:
             "cache": self.cache,
             "provider": self.provider,
             "fred": self.fred,
+            "rates_file": self.rates_file,
         }
 
     def failure(self, result: dg.ExecuteInProcessResult) -> dg.Failure | Any:

@@ -43,6 +43,8 @@ SECRETS = {
     "WEBHOOK_SECRET": CANARY * 2,
     "WEBHOOK_SECRETS": f"acme={CANARY * 2}",
     "ALERT_TARGETS": f"json://{CANARY}.example.org",
+    "GUMROAD_ACCESS_TOKEN": CANARY,
+    "GUMROAD_PING_SECRET": CANARY * 2,
 }
 
 

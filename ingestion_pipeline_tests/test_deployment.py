@@ -46,6 +46,7 @@ OF_THE_INTAKE = {
     "WEBHOOK_SECRET",
     "WEBHOOK_SECRETS",
     "JOB_WAIT_SECONDS",
+    "GUMROAD_PING_SECRET",
 }
 DOCKERFILE = (PROJECT_ROOT / "deploy" / "Dockerfile").read_text()
 ENV_EXAMPLE = PROJECT_ROOT / ".env.example"

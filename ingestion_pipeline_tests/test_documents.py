@@ -28,6 +28,7 @@ from ingestion_pipeline.domains.events.tables import TABLES as EVENT_TABLES
 from ingestion_pipeline.domains.market.tables import TABLES as MARKET_TABLES
 from ingestion_pipeline.domains.property.tables import TABLES as PROPERTY_TABLES
 from ingestion_pipeline.domains.property.valuation_tables import TABLES as VALUATION_TABLES
+from ingestion_pipeline.domains.sales.tables import TABLES as SALES_TABLES
 from ingestion_pipeline.settings import PROJECT_ROOT, Settings, variables
 from ingestion_pipeline.storage import embedded
 from ingestion_pipeline_tests.command import COMMAND, environment, eventually, free_port, run
@@ -40,7 +41,7 @@ MOST_PICTURE_BYTES = 300_000
 DEMO_DAYS = "14"
 # The block under this heading comes before every other of its document; that of the runbook before all SQL.
 SHELLS = {"RUNBOOK.md": "A shell for looking", "events.md": "A shell"}
-TABLES = (*MARKET_TABLES, *EVENT_TABLES, *PROPERTY_TABLES, *VALUATION_TABLES)
+TABLES = (*MARKET_TABLES, *EVENT_TABLES, *PROPERTY_TABLES, *VALUATION_TABLES, *SALES_TABLES)
 
 # By its first line: why a block is not executed here.
 NOT_RUN = {
@@ -61,6 +62,7 @@ NOT_RUN = {
     "DATABASE_URL=postgresql://admin:secret@db:5432/pipeline \\": (
         "needs a server of the reader's own; storage/test_database.py does the same"
     ),
+    'curl -H "Authorization: Bearer $JWT" -F file=@KDP_Dashboard-1.xlsx \\': "a report of one's own; README.md sends a sample",
     ".venv/bin/ingestion-pipeline deliveries forget a-source-that-is-gone": "there is no such source",
     "DATABASE_URL=postgresql://pipeline_worker:…@db:5432/pipeline": "lines of an environment, not a command",
     'for name in POSTGRES WORKER INTAKE DAGSTER; do echo "${name}_PASSWORD=$(openssl rand -hex 24)"; done >> .env': (
@@ -120,6 +122,15 @@ EXAMPLES = {
     "WEBHOOK_SECRETS": "acme=a-secret-of-16-or-more,zeta=another-secret-of-16",
     "WEBHOOK_SILENCE": "24h,acme=1h,monthly-feed=40d",
     "DROP_URL": "s3://bucket/drop",
+    "SALES_OWNER": "ada",
+    "SALES_FILES_URL": "s3://bucket/reports",
+    "SALES_DROP_URL": "s3://bucket/sales",
+    "SALES_RATES_URL": "/srv/eurofxref-hist.csv",
+    "SALES_KENP_RATES": "/srv/kenp_rates.csv",
+    "GUMROAD_ACCESS_TOKEN": "b8f0c2…",
+    "GUMROAD_URL": "https://proxy.example/gumroad",
+    "GUMROAD_WINDOW_DAYS": "365",
+    "GUMROAD_PING_SECRET": "an-unguessable-part-of-a-path",
     "JOB_WAIT_SECONDS": "60",
     "CACHE_TTL_SECONDS": "60",
     "CACHE_TTL_MACRO": "600",

@@ -16,6 +16,10 @@ CREATE SCHEMA property;
 
 ALTER SCHEMA property OWNER TO postgres;
 
+CREATE SCHEMA sales;
+
+ALTER SCHEMA sales OWNER TO postgres;
+
 CREATE FUNCTION events.added_counts(counts jsonb, more jsonb) RETURNS jsonb
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     SET search_path TO 'pg_catalog'
@@ -1892,6 +1896,370 @@ $$;
 
 ALTER FUNCTION operations.settle_notice(settled_id uuid, lease timestamp with time zone, took_it text[], problem text, retry_at timestamp with time zone, remind_at timestamp with time zone, said_count integer, said_severity text, at timestamp with time zone) OWNER TO postgres;
 
+CREATE FUNCTION sales.apply_rates() RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog'
+    AS $$
+declare
+    changed record;
+    total integer := 0;
+begin
+    -- sales.store_report holds it shared: nobody else writes rows meanwhile
+    perform pg_advisory_xact_lock(hashtextextended('sales.sales_events', 0));
+    for changed in
+        with days as (
+            select distinct currency, period_end, fx_rate, fx_date from sales.sales_events
+        ),
+        -- few, mostly none: the ledger is read once, and a second time only where there is something to change
+        rated as (
+            select distinct days.currency, days.period_end, rate.fx_rate, rate.fx_date
+            from days
+            left join lateral sales.usd_rate(days.currency, days.period_end) as rate on true
+            where (days.fx_rate, days.fx_date) is distinct from (rate.fx_rate, rate.fx_date)
+        ),
+        updated as (
+            update sales.sales_events as kept set
+                fx_rate = rated.fx_rate,
+                fx_date = rated.fx_date,
+                royalty_usd = round(kept.royalty * rated.fx_rate, 8)
+            from rated
+            where
+                kept.currency = rated.currency and kept.period_end = rated.period_end
+                and (kept.fx_rate, kept.fx_date) is distinct from (rated.fx_rate, rated.fx_date)
+            returning kept.owner_id, kept.platform, date_trunc('month', kept.period_start)::date as month
+        )
+        select owner_id, platform, array_agg(distinct month) as months, count(*) as row_count
+        from updated
+        group by owner_id, platform
+        order by owner_id, platform
+    loop
+        perform sales.mark_months(changed.owner_id, changed.platform, changed.months);
+        total := total + changed.row_count;
+    end loop;
+    return total;
+end
+$$;
+
+ALTER FUNCTION sales.apply_rates() OWNER TO postgres;
+
+CREATE FUNCTION sales.build_coverage(today date) RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog'
+    AS $$
+declare
+    added integer;
+begin
+    perform pg_advisory_xact_lock(hashtextextended('sales.coverage', 0));
+    delete from sales.coverage;
+    with reports as (
+        select
+            files.owner_id, files.platform, month::date as month,
+            count(*) as report_count,
+            max(files.exported_at) as last_seen_at,
+            bool_or(files.is_final and files.is_whole and files.report in ('kdp_prior_month', 'kdp_legacy')) as has_final
+        from sales.report_files as files
+        cross join lateral generate_series(
+            date_trunc('month', files.period_start::timestamp), files.period_end::timestamp, interval '1 month'
+        ) as month
+        where files.status = 'ingested' and files.report <> 'kdp_payments'
+        group by 1, 2, 3
+    ),
+    sold as (
+        select owner_id, platform, month, sum(row_count) as row_count, bool_and(is_final) as is_final
+        from sales.sales_monthly
+        group by 1, 2, 3
+    ),
+    known as (
+        select
+            owner_id, platform, month, coalesce(report_count, 0) as report_count, coalesce(row_count, 0) as row_count,
+            last_seen_at, coalesce(has_final, false) as has_final, coalesce(is_final, true) as is_final
+        from reports
+        full join sold using (owner_id, platform, month)
+    ),
+    months as (
+        select owner_id, platform, month::date as month
+        from (
+            select owner_id, platform, min(month) as first_month, max(month) as last_month
+            from known
+            group by 1, 2
+        ) as bounds
+        cross join lateral generate_series(
+            first_month::timestamp,
+            greatest(last_month::timestamp, date_trunc('month', today::timestamp) - interval '1 month'),
+            interval '1 month'
+        ) as month
+    )
+    insert into sales.coverage (month, owner_id, platform, state, report_count, row_count, last_seen_at)
+    select
+        months.month, months.owner_id, months.platform,
+        case
+            when known.month is null then 'missing'
+            when months.platform = 'amazon_kdp' then case when known.has_final then 'final' else 'estimate' end
+            -- a report of the running month says nothing of the days to come
+            when known.is_final and known.last_seen_at >= (months.month + interval '1 month') at time zone 'UTC'
+                then 'final'
+            else 'estimate'
+        end,
+        coalesce(known.report_count, 0), coalesce(known.row_count, 0), known.last_seen_at
+    from months
+    left join known
+        on months.owner_id = known.owner_id and months.platform = known.platform and months.month = known.month;
+    get diagnostics added = row_count;
+    return added;
+end
+$$;
+
+ALTER FUNCTION sales.build_coverage(today date) OWNER TO postgres;
+
+CREATE FUNCTION sales.build_daily(most integer, OUT months integer, OUT row_count integer) RETURNS record
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog'
+    AS $$
+declare
+    changed record;
+    added integer;
+begin
+    months := 0;
+    row_count := 0;
+    for changed in
+        select owner_id, platform, month, (month + interval '1 month')::date as next_month, version
+        from sales.ledger_months
+        where daily_version <> version
+        order by owner_id, platform, month
+        limit most
+        for update skip locked
+    loop
+        delete from sales.sales_daily as daily
+        where
+            daily.owner_id = changed.owner_id and daily.platform = changed.platform
+            and daily.day >= changed.month and daily.day < changed.next_month;
+        insert into sales.sales_daily (
+            day, period_days, owner_id, platform, title_id, format, country, title, currency, units_sold, units_refunded,
+            net_units, free_units, pages_read, royalty, royalty_usd, row_count, is_final
+        )
+        select
+            events.period_start, events.period_end - events.period_start + 1, events.owner_id, events.platform,
+            events.title_id, events.format, coalesce(events.country, 'ZZ'),
+            (max(array[to_char(events.exported_at at time zone 'UTC', 'YYYYMMDDHH24MISSUS'), events.title]))[2],
+            events.currency,
+            coalesce(sum(events.units_sold) filter (where events.kind <> 'free'), 0),
+            coalesce(sum(events.units_refunded) filter (where events.kind <> 'free'), 0),
+            coalesce(sum(events.net_units) filter (where events.kind <> 'free'), 0),
+            coalesce(sum(events.net_units) filter (where events.kind = 'free'), 0),
+            sum(events.pages_read),
+            sum(events.royalty),
+            case
+                when count(*) filter (where events.royalty is not null and events.royalty_usd is null) = 0
+                    then sum(events.royalty_usd)
+            end,
+            count(*),
+            bool_and(events.is_final)
+        from sales.sales_events as events
+        where
+            events.owner_id = changed.owner_id and events.platform = changed.platform
+            and events.period_start >= changed.month and events.period_start < changed.next_month
+            and events.superseded_by is null
+        group by 1, 2, 3, 4, 5, 6, 7, 9;
+        get diagnostics added = row_count;
+        update sales.ledger_months as built set daily_version = changed.version
+        where
+            built.owner_id = changed.owner_id and built.platform = changed.platform and built.month = changed.month;
+        months := months + 1;
+        row_count := build_daily.row_count + added;
+    end loop;
+end
+$$;
+
+ALTER FUNCTION sales.build_daily(most integer, OUT months integer, OUT row_count integer) OWNER TO postgres;
+
+CREATE FUNCTION sales.build_monthly(most integer, OUT months integer, OUT row_count integer) RETURNS record
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog'
+    AS $$
+declare
+    changed record;
+    added integer;
+begin
+    months := 0;
+    row_count := 0;
+    for changed in
+        select owner_id, platform, month, (month + interval '1 month')::date as next_month, daily_version
+        from sales.ledger_months
+        where monthly_version <> daily_version
+        order by owner_id, platform, month
+        limit most
+        for update skip locked
+    loop
+        delete from sales.sales_monthly as monthly
+        where
+            monthly.owner_id = changed.owner_id and monthly.platform = changed.platform
+            and monthly.month = changed.month;
+        insert into sales.sales_monthly (
+            month, owner_id, platform, title_id, format, country, title, currency, units_sold, units_refunded, net_units,
+            free_units, pages_read, royalty, royalty_usd, row_count, is_final
+        )
+        select
+            changed.month, daily.owner_id, daily.platform, daily.title_id, daily.format, daily.country,
+            (max(array[to_char(daily.day, 'YYYYMMDD'), daily.title]))[2],
+            daily.currency,
+            sum(daily.units_sold), sum(daily.units_refunded), sum(daily.net_units), sum(daily.free_units),
+            sum(daily.pages_read),
+            sum(daily.royalty),
+            case
+                when count(*) filter (where daily.royalty is not null and daily.royalty_usd is null) = 0
+                    then sum(daily.royalty_usd)
+            end,
+            sum(daily.row_count),
+            bool_and(daily.is_final)
+        from sales.sales_daily as daily
+        where
+            daily.owner_id = changed.owner_id and daily.platform = changed.platform
+            and daily.day >= changed.month and daily.day < changed.next_month
+        group by 2, 3, 4, 5, 6, 8;
+        get diagnostics added = row_count;
+        update sales.ledger_months as built set monthly_version = changed.daily_version
+        where
+            built.owner_id = changed.owner_id and built.platform = changed.platform and built.month = changed.month;
+        months := months + 1;
+        row_count := build_monthly.row_count + added;
+    end loop;
+end
+$$;
+
+ALTER FUNCTION sales.build_monthly(most integer, OUT months integer, OUT row_count integer) OWNER TO postgres;
+
+CREATE FUNCTION sales.mark_months(owner text, sold_on text, months date[]) RETURNS void
+    LANGUAGE sql
+    SET search_path TO 'pg_catalog'
+    AS $$
+    insert into sales.ledger_months as kept (owner_id, platform, month)
+    select distinct mark_months.owner, mark_months.sold_on, date_trunc('month', one)::date
+    from unnest(mark_months.months) as one
+    order by 3
+    on conflict (owner_id, platform, month) do update set version = kept.version + 1
+$$;
+
+ALTER FUNCTION sales.mark_months(owner text, sold_on text, months date[]) OWNER TO postgres;
+
+CREATE FUNCTION sales.supersede(owner text, months date[]) RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog'
+    AS $$
+declare
+    first_month constant date := (select min(one) from unnest(months) as one);
+    after_months constant date := (select max(one) + interval '1 month' from unnest(months) as one);
+    changed record;
+    stopped integer := 0;
+begin
+    for changed in
+        with lines as (
+            select
+                platform, natural_key, superseded_by, is_final, exported_at, period_start, format, storefront,
+                date_trunc('month', period_start)::date as month,
+                case kind when 'free' then 'free' when 'pages_read' then 'pages' else 'royalty' end as measure,
+                case when period_end > period_start then 'month' else 'day' end as grain
+            from sales.sales_events
+            where
+                owner_id = supersede.owner and platform in ('amazon_kdp', 'smashwords')
+                and period_start >= first_month and period_start < after_months
+                and date_trunc('month', period_start)::date = any(supersede.months)
+        ),
+        final_months as (
+            select distinct date_trunc('month', period_start)::date as month
+            from sales.report_files
+            where
+                owner_id = supersede.owner and platform = 'amazon_kdp' and status = 'ingested'
+                and report in ('kdp_prior_month', 'kdp_legacy') and is_final and is_whole
+                and period_start >= first_month and period_start < after_months
+        ),
+        final_parts as (
+            select distinct month, measure, format from lines where platform = 'amazon_kdp' and is_final
+        ),
+        grains as (
+            select
+                month, measure, format,
+                case
+                    when
+                        max(exported_at) filter (where grain = 'month')
+                        > coalesce(max(exported_at) filter (where grain = 'day'), '-infinity')
+                        then 'month'
+                    else 'day'
+                end as counted
+            from lines
+            where platform = 'amazon_kdp' and not is_final
+            group by month, measure, format
+        ),
+        listed as (
+            select date_trunc('month', period_start)::date as month, min(period_start) as first_day
+            from sales.sales_events
+            where
+                owner_id = supersede.owner and platform = 'draft2digital' and storefront ilike 'smashwords%'
+                and period_start >= first_month and period_start < after_months
+            group by 1
+        ),
+        judged as (
+            select
+                lines.platform, lines.natural_key, lines.month, lines.superseded_by as before,
+                case
+                    when lines.platform = 'smashwords' and lines.period_start >= listed.first_day then 'draft2digital'
+                    when lines.platform <> 'amazon_kdp' or lines.is_final then null
+                    when
+                        lines.measure <> 'free' and (final_months.month is not null or final_parts.month is not null)
+                        then 'final_month'
+                    when lines.grain <> grains.counted then 'newer_export'
+                end as superseded_by
+            from lines
+            left join listed on lines.month = listed.month
+            left join final_months on lines.month = final_months.month
+            left join final_parts
+                on lines.month = final_parts.month and lines.measure = final_parts.measure
+                and lines.format = final_parts.format
+            left join grains
+                on lines.month = grains.month and lines.measure = grains.measure and lines.format = grains.format
+        ),
+        updated as (
+            update sales.sales_events as kept set superseded_by = judged.superseded_by
+            from judged
+            where
+                kept.owner_id = supersede.owner and kept.platform = judged.platform
+                and kept.natural_key = judged.natural_key
+                and judged.superseded_by is distinct from judged.before
+            returning judged.platform, judged.month, judged.before is null as is_stopped
+        )
+        select platform, array_agg(distinct month) as months, count(*) filter (where is_stopped) as rows_stopped
+        from updated
+        group by platform
+        order by platform
+    loop
+        perform sales.mark_months(supersede.owner, changed.platform, changed.months);
+        stopped := stopped + changed.rows_stopped;
+    end loop;
+    return stopped;
+end
+$$;
+
+ALTER FUNCTION sales.supersede(owner text, months date[]) OWNER TO postgres;
+
+CREATE FUNCTION sales.usd_rate(currency text, day date) RETURNS TABLE(fx_rate numeric, fx_date date)
+    LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog'
+    AS $$
+    select 1::numeric, usd_rate.day
+    where usd_rate.currency = 'USD'
+    union all
+    (
+        select rates.usd_per_unit, rates.rate_date
+        from sales.exchange_rates as rates
+        where
+            usd_rate.currency <> 'USD' and rates.currency = usd_rate.currency
+            and rates.rate_date between usd_rate.day - 45 and usd_rate.day
+        order by rates.rate_date desc
+        limit 1
+    )
+$$;
+
+ALTER FUNCTION sales.usd_rate(currency text, day date) OWNER TO postgres;
+
 CREATE TABLE events.address_keys (
     day date NOT NULL,
     key bytea NOT NULL
@@ -2406,6 +2774,32 @@ ALTER TABLE operations.circuit_breakers OWNER TO postgres;
 
 COMMENT ON TABLE operations.circuit_breakers IS 'One row per outside source: closed calls go through, open they do not, half_open one probe does until retry_at.';
 
+CREATE TABLE operations.cron_logs (
+    cron_log_id bigint NOT NULL,
+    path text NOT NULL,
+    started_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    finished_at timestamp with time zone,
+    processed_count integer,
+    status text DEFAULT 'running'::text NOT NULL,
+    error_message text,
+    request_id text,
+    CONSTRAINT cron_logs_processed_count_check CHECK ((processed_count >= 0)),
+    CONSTRAINT cron_logs_status_check CHECK ((status = ANY (ARRAY['running'::text, 'success'::text, 'failed'::text])))
+);
+
+ALTER TABLE operations.cron_logs OWNER TO postgres;
+
+COMMENT ON TABLE operations.cron_logs IS 'One row per call of a cron endpoint that works on jobs (seed S3).';
+
+ALTER TABLE operations.cron_logs ALTER COLUMN cron_log_id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME operations.cron_logs_cron_log_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE TABLE operations.deliveries (
     delivery_id uuid DEFAULT gen_random_uuid() NOT NULL,
     source text NOT NULL,
@@ -2825,6 +3219,274 @@ ALTER TABLE ONLY property.predictions FORCE ROW LEVEL SECURITY;
 
 ALTER TABLE property.predictions OWNER TO postgres;
 
+CREATE TABLE sales.coverage (
+    month date NOT NULL,
+    owner_id text NOT NULL,
+    platform text NOT NULL,
+    state text NOT NULL,
+    report_count integer NOT NULL,
+    row_count integer NOT NULL,
+    last_seen_at timestamp with time zone,
+    CONSTRAINT coverage_month_check CHECK ((EXTRACT(day FROM month) = (1)::numeric)),
+    CONSTRAINT coverage_report_count_check CHECK ((report_count >= 0)),
+    CONSTRAINT coverage_row_count_check CHECK ((row_count >= 0)),
+    CONSTRAINT coverage_state_check CHECK ((state = ANY (ARRAY['final'::text, 'estimate'::text, 'missing'::text])))
+);
+
+ALTER TABLE sales.coverage OWNER TO postgres;
+
+COMMENT ON TABLE sales.coverage IS 'One row per month, owner and platform since the first report: final, estimate or missing. A final month without sales is final, not missing.';
+
+CREATE TABLE sales.exchange_rates (
+    currency text NOT NULL,
+    rate_date date NOT NULL,
+    usd_per_unit numeric(24,12) NOT NULL,
+    source text NOT NULL,
+    CONSTRAINT exchange_rates_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT exchange_rates_usd_per_unit_check CHECK ((usd_per_unit > (0)::numeric))
+);
+
+ALTER TABLE sales.exchange_rates OWNER TO postgres;
+
+CREATE VIEW sales.ingestion_attempts WITH (security_invoker='true') AS
+ SELECT attempts.attempt_id AS id,
+    attempts.job_id,
+    attempts.attempt AS attempt_number,
+    COALESCE(attempts.outcome, 'processing'::text) AS status,
+    attempts.error_message,
+    attempts.started_at,
+    attempts.finished_at AS completed_at
+   FROM (operations.job_attempts attempts
+     JOIN operations.jobs jobs ON ((attempts.job_id = jobs.job_id)))
+  WHERE (jobs.job_type = 'platform_ingest'::text);
+
+ALTER VIEW sales.ingestion_attempts OWNER TO postgres;
+
+CREATE VIEW sales.ingestion_jobs WITH (security_invoker='true') AS
+ SELECT job_id AS id,
+    job_id,
+    owner_id AS user_id,
+    (input_data ->> 'platform'::text) AS platform,
+        CASE status
+            WHEN 'QUEUED'::text THEN 'queued'::text
+            WHEN 'RUNNING'::text THEN 'processing'::text
+            WHEN 'RETRYING'::text THEN 'retrying'::text
+            WHEN 'COMPLETED'::text THEN 'completed'::text
+            ELSE 'failed'::text
+        END AS status,
+    attempt_count AS attempts,
+    max_attempts,
+    error_message,
+    input_data AS payload,
+    output_data AS result,
+    created_at,
+    updated_at,
+    started_at,
+    finished_at AS completed_at
+   FROM operations.jobs
+  WHERE (job_type = 'platform_ingest'::text);
+
+ALTER VIEW sales.ingestion_jobs OWNER TO postgres;
+
+CREATE TABLE sales.ledger_months (
+    owner_id text NOT NULL,
+    platform text NOT NULL,
+    month date NOT NULL,
+    version bigint DEFAULT 1 NOT NULL,
+    daily_version bigint DEFAULT 0 NOT NULL,
+    monthly_version bigint DEFAULT 0 NOT NULL,
+    CONSTRAINT ledger_months_month_check CHECK ((EXTRACT(day FROM month) = (1)::numeric))
+);
+
+ALTER TABLE sales.ledger_months OWNER TO postgres;
+
+COMMENT ON TABLE sales.ledger_months IS 'One row per month of an owner''s ledger: how often it has changed, and which of these states the derived tables were built from.';
+
+CREATE TABLE sales.payments (
+    owner_id text NOT NULL,
+    platform text NOT NULL,
+    natural_key text NOT NULL COLLATE pg_catalog."C",
+    payment_id text,
+    period_start date,
+    period_end date,
+    storefront text,
+    method text,
+    currency text NOT NULL,
+    accrued numeric(24,8),
+    tax_withheld numeric(24,8),
+    adjustments numeric(24,8),
+    net numeric(24,8),
+    payout_currency text,
+    fx_rate numeric(24,12),
+    payout_amount numeric(24,8),
+    status text,
+    paid_on date,
+    source_sha256 text NOT NULL,
+    exported_at timestamp with time zone NOT NULL,
+    sheet text,
+    row_number integer NOT NULL,
+    updated_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT payments_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT payments_natural_key_check CHECK ((natural_key ~ '^[0-9a-f]{64}$'::text)),
+    CONSTRAINT payments_owner_id_check CHECK ((owner_id <> ''::text)),
+    CONSTRAINT payments_payout_currency_check CHECK ((payout_currency ~ '^[A-Z]{3}$'::text))
+);
+
+ALTER TABLE ONLY sales.payments FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE sales.payments OWNER TO postgres;
+
+COMMENT ON TABLE sales.payments IS 'One row per payment that a platform reports. Payments are never added to royalties: they are the same money, later.';
+
+CREATE TABLE sales.report_files (
+    owner_id text NOT NULL,
+    sha256 text NOT NULL,
+    platform text NOT NULL,
+    name text NOT NULL,
+    size_bytes bigint NOT NULL,
+    status text DEFAULT 'received'::text NOT NULL,
+    report text,
+    period_start date,
+    period_end date,
+    is_final boolean,
+    is_whole boolean,
+    reason text,
+    row_count integer,
+    problem_count integer,
+    problems jsonb DEFAULT '[]'::jsonb NOT NULL,
+    skipped jsonb DEFAULT '[]'::jsonb NOT NULL,
+    totals jsonb DEFAULT '{}'::jsonb NOT NULL,
+    exported_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    received_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    settled_at timestamp with time zone,
+    job_id uuid,
+    CONSTRAINT report_files_check CHECK (((status = 'received'::text) = (settled_at IS NULL))),
+    CONSTRAINT report_files_check1 CHECK (((status = 'quarantined'::text) <= (reason IS NOT NULL))),
+    CONSTRAINT report_files_platform_check CHECK ((platform = ANY (ARRAY['amazon_kdp'::text, 'gumroad'::text, 'draft2digital'::text, 'smashwords'::text]))),
+    CONSTRAINT report_files_problem_count_check CHECK ((problem_count >= 0)),
+    CONSTRAINT report_files_row_count_check CHECK ((row_count >= 0)),
+    CONSTRAINT report_files_sha256_check CHECK ((sha256 ~ '^[0-9a-f]{64}$'::text)),
+    CONSTRAINT report_files_size_bytes_check CHECK ((size_bytes >= 0)),
+    CONSTRAINT report_files_status_check CHECK ((status = ANY (ARRAY['received'::text, 'ingested'::text, 'quarantined'::text])))
+);
+
+ALTER TABLE ONLY sales.report_files FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE sales.report_files OWNER TO postgres;
+
+COMMENT ON TABLE sales.report_files IS 'One row per report file and owner: the original is kept once under its SHA-256; what it was recognised as, how many rows it gave, which it could not read, or why it is in quarantine. Of two reports that say the same, the one that was exported last is right. is_whole: a workbook with all its sheets, not one sheet as CSV.';
+
+CREATE TABLE sales.sales_daily (
+    day date NOT NULL,
+    period_days integer NOT NULL,
+    owner_id text NOT NULL,
+    platform text NOT NULL,
+    title_id text NOT NULL,
+    format text NOT NULL,
+    country text NOT NULL,
+    title text NOT NULL,
+    currency text NOT NULL,
+    units_sold integer NOT NULL,
+    units_refunded integer NOT NULL,
+    net_units integer NOT NULL,
+    free_units integer NOT NULL,
+    pages_read integer NOT NULL,
+    royalty numeric(24,8),
+    royalty_usd numeric(24,8),
+    row_count integer NOT NULL,
+    is_final boolean NOT NULL,
+    CONSTRAINT sales_daily_period_days_check CHECK ((period_days >= 1))
+);
+
+ALTER TABLE sales.sales_daily OWNER TO postgres;
+
+COMMENT ON TABLE sales.sales_daily IS 'One row per day, owner, platform, title, format, country and currency with sales. What a report states of a longer period stands on its first day, with period_days.';
+
+CREATE TABLE sales.sales_events (
+    owner_id text NOT NULL,
+    platform text NOT NULL,
+    natural_key text NOT NULL COLLATE pg_catalog."C",
+    storefront text NOT NULL,
+    country text,
+    title_id text NOT NULL,
+    edition_id text,
+    title text NOT NULL,
+    author text,
+    format text NOT NULL,
+    kind text NOT NULL,
+    transaction_type text,
+    royalty_type text,
+    units_sold integer NOT NULL,
+    units_refunded integer NOT NULL,
+    net_units integer NOT NULL,
+    pages_read integer DEFAULT 0 NOT NULL,
+    list_price numeric(24,8),
+    offer_price numeric(24,8),
+    currency text NOT NULL,
+    royalty numeric(24,8),
+    reported_usd numeric(24,8),
+    fx_rate numeric(24,12),
+    fx_date date,
+    royalty_usd numeric(24,8),
+    period_start date NOT NULL,
+    period_end date NOT NULL,
+    is_final boolean NOT NULL,
+    superseded_by text,
+    source_report text NOT NULL,
+    source_sha256 text NOT NULL,
+    exported_at timestamp with time zone NOT NULL,
+    sheet text,
+    row_number integer NOT NULL,
+    job_id text,
+    first_seen_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    updated_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT sales_events_check CHECK ((net_units = (units_sold - units_refunded))),
+    CONSTRAINT sales_events_check1 CHECK ((period_start <= period_end)),
+    CONSTRAINT sales_events_check2 CHECK (((fx_rate IS NULL) = (fx_date IS NULL))),
+    CONSTRAINT sales_events_check3 CHECK (((royalty_usd IS NULL) = ((royalty IS NULL) OR (fx_rate IS NULL)))),
+    CONSTRAINT sales_events_country_check CHECK ((country ~ '^[A-Z]{2}$'::text)),
+    CONSTRAINT sales_events_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT sales_events_format_check CHECK ((format = ANY (ARRAY['ebook'::text, 'paperback'::text, 'hardcover'::text, 'audiobook'::text, 'other'::text]))),
+    CONSTRAINT sales_events_fx_rate_check CHECK ((fx_rate > (0)::numeric)),
+    CONSTRAINT sales_events_kind_check CHECK ((kind = ANY (ARRAY['sale'::text, 'refund'::text, 'free'::text, 'pages_read'::text, 'adjustment'::text]))),
+    CONSTRAINT sales_events_natural_key_check CHECK ((natural_key ~ '^[0-9a-f]{64}$'::text)),
+    CONSTRAINT sales_events_owner_id_check CHECK ((owner_id <> ''::text)),
+    CONSTRAINT sales_events_pages_read_check CHECK ((pages_read >= 0)),
+    CONSTRAINT sales_events_platform_check CHECK ((platform = ANY (ARRAY['amazon_kdp'::text, 'gumroad'::text, 'draft2digital'::text, 'smashwords'::text]))),
+    CONSTRAINT sales_events_superseded_by_check CHECK ((superseded_by = ANY (ARRAY['final_month'::text, 'newer_export'::text, 'draft2digital'::text])))
+);
+
+ALTER TABLE ONLY sales.sales_events FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE sales.sales_events OWNER TO postgres;
+
+COMMENT ON TABLE sales.sales_events IS 'One row per line of a platform''s report: units, prices and the author''s money in its own currency, with where it stands in which file. Overlapping exports meet on the natural key. A row with superseded_by is kept and not counted: a final month, a newer export of the same month, or Draft2Digital says the same.';
+
+CREATE TABLE sales.sales_monthly (
+    month date NOT NULL,
+    owner_id text NOT NULL,
+    platform text NOT NULL,
+    title_id text NOT NULL,
+    format text NOT NULL,
+    country text NOT NULL,
+    title text NOT NULL,
+    currency text NOT NULL,
+    units_sold integer NOT NULL,
+    units_refunded integer NOT NULL,
+    net_units integer NOT NULL,
+    free_units integer NOT NULL,
+    pages_read integer NOT NULL,
+    royalty numeric(24,8),
+    royalty_usd numeric(24,8),
+    row_count integer NOT NULL,
+    is_final boolean NOT NULL,
+    CONSTRAINT sales_monthly_month_check CHECK ((EXTRACT(day FROM month) = (1)::numeric))
+);
+
+ALTER TABLE sales.sales_monthly OWNER TO postgres;
+
+COMMENT ON TABLE sales.sales_monthly IS 'One row per month, owner, platform, title, format, country and currency with sales.';
+
 ALTER TABLE ONLY events.event_log ATTACH PARTITION events.event_log_default DEFAULT;
 
 ALTER TABLE ONLY events.address_keys
@@ -2908,6 +3570,9 @@ ALTER TABLE ONLY operations.cache_metrics
 ALTER TABLE ONLY operations.circuit_breakers
     ADD CONSTRAINT circuit_breakers_pkey PRIMARY KEY (name);
 
+ALTER TABLE ONLY operations.cron_logs
+    ADD CONSTRAINT cron_logs_pkey PRIMARY KEY (cron_log_id);
+
 ALTER TABLE ONLY operations.deliveries
     ADD CONSTRAINT deliveries_pkey PRIMARY KEY (delivery_id);
 
@@ -2970,6 +3635,30 @@ ALTER TABLE ONLY property.prediction_accuracy
 
 ALTER TABLE ONLY property.predictions
     ADD CONSTRAINT predictions_pkey PRIMARY KEY (prediction_id);
+
+ALTER TABLE ONLY sales.coverage
+    ADD CONSTRAINT coverage_pkey PRIMARY KEY (month, owner_id, platform);
+
+ALTER TABLE ONLY sales.exchange_rates
+    ADD CONSTRAINT exchange_rates_pkey PRIMARY KEY (currency, rate_date);
+
+ALTER TABLE ONLY sales.ledger_months
+    ADD CONSTRAINT ledger_months_pkey PRIMARY KEY (owner_id, platform, month);
+
+ALTER TABLE ONLY sales.payments
+    ADD CONSTRAINT payments_pkey PRIMARY KEY (owner_id, platform, natural_key);
+
+ALTER TABLE ONLY sales.report_files
+    ADD CONSTRAINT report_files_pkey PRIMARY KEY (owner_id, platform, sha256);
+
+ALTER TABLE ONLY sales.sales_daily
+    ADD CONSTRAINT sales_daily_pkey PRIMARY KEY (day, period_days, owner_id, platform, title_id, format, country, currency);
+
+ALTER TABLE ONLY sales.sales_events
+    ADD CONSTRAINT sales_events_pkey PRIMARY KEY (owner_id, platform, natural_key);
+
+ALTER TABLE ONLY sales.sales_monthly
+    ADD CONSTRAINT sales_monthly_pkey PRIMARY KEY (month, owner_id, platform, title_id, format, country, currency);
 
 CREATE UNIQUE INDEX erasure_requests_open ON events.erasure_requests USING btree (user_id, mode) WHERE (status = 'requested'::text);
 
@@ -3058,6 +3747,12 @@ CREATE INDEX predictions_made ON property.predictions USING btree (made_at);
 CREATE INDEX predictions_market ON property.predictions USING btree (market_slug, made_at) WHERE is_out_of_sample;
 
 CREATE INDEX predictions_out_of_sample ON property.predictions USING btree (subject_id, method_version) WHERE is_out_of_sample;
+
+CREATE INDEX ledger_months_changed ON sales.ledger_months USING btree (owner_id, platform, month) WHERE ((daily_version <> version) OR (monthly_version <> version));
+
+CREATE INDEX report_files_period ON sales.report_files USING btree (owner_id, platform, period_start);
+
+CREATE INDEX sales_events_period ON sales.sales_events USING btree (owner_id, platform, period_start);
 
 ALTER INDEX events.event_log_event_id ATTACH PARTITION events.event_log_default_event_id_idx;
 
@@ -3176,6 +3871,38 @@ CREATE POLICY readers_see_sales ON property.predictions FOR SELECT TO pipeline_r
 
 CREATE POLICY workers_see_all ON property.predictions TO pipeline_worker USING (true) WITH CHECK (true);
 
+CREATE POLICY callers_add_theirs ON sales.report_files FOR INSERT TO pipeline_intake WITH CHECK ((owner_id = NULLIF(( SELECT current_setting('app.user_id'::text, true) AS current_setting), ''::text)));
+
+CREATE POLICY callers_see_theirs ON sales.payments FOR SELECT TO pipeline_intake USING ((owner_id = NULLIF(( SELECT current_setting('app.user_id'::text, true) AS current_setting), ''::text)));
+
+CREATE POLICY callers_see_theirs ON sales.report_files FOR SELECT TO pipeline_intake USING ((owner_id = NULLIF(( SELECT current_setting('app.user_id'::text, true) AS current_setting), ''::text)));
+
+CREATE POLICY callers_see_theirs ON sales.sales_events FOR SELECT TO pipeline_intake USING ((owner_id = NULLIF(( SELECT current_setting('app.user_id'::text, true) AS current_setting), ''::text)));
+
+CREATE POLICY owner_sees_all ON sales.payments TO postgres USING (true) WITH CHECK (true);
+
+CREATE POLICY owner_sees_all ON sales.report_files TO postgres USING (true) WITH CHECK (true);
+
+CREATE POLICY owner_sees_all ON sales.sales_events TO postgres USING (true) WITH CHECK (true);
+
+ALTER TABLE sales.payments ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY readers_see_all ON sales.payments FOR SELECT TO pipeline_reader USING (true);
+
+CREATE POLICY readers_see_all ON sales.report_files FOR SELECT TO pipeline_reader USING (true);
+
+CREATE POLICY readers_see_all ON sales.sales_events FOR SELECT TO pipeline_reader USING (true);
+
+ALTER TABLE sales.report_files ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE sales.sales_events ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY workers_see_all ON sales.payments TO pipeline_worker USING (true) WITH CHECK (true);
+
+CREATE POLICY workers_see_all ON sales.report_files TO pipeline_worker USING (true) WITH CHECK (true);
+
+CREATE POLICY workers_see_all ON sales.sales_events TO pipeline_worker USING (true) WITH CHECK (true);
+
 GRANT USAGE ON SCHEMA events TO pipeline_worker;
 GRANT USAGE ON SCHEMA events TO pipeline_reader;
 GRANT USAGE ON SCHEMA events TO pipeline_intake;
@@ -3191,6 +3918,10 @@ GRANT USAGE ON SCHEMA operations TO pipeline_intake;
 GRANT USAGE ON SCHEMA property TO pipeline_worker;
 GRANT USAGE ON SCHEMA property TO pipeline_reader;
 GRANT USAGE ON SCHEMA property TO pipeline_intake;
+
+GRANT USAGE ON SCHEMA sales TO pipeline_worker;
+GRANT USAGE ON SCHEMA sales TO pipeline_reader;
+GRANT USAGE ON SCHEMA sales TO pipeline_intake;
 
 REVOKE ALL ON FUNCTION events.aggregate_events_hourly(target_hour timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION events.aggregate_events_hourly(target_hour timestamp with time zone) TO pipeline_worker;
@@ -3347,6 +4078,27 @@ GRANT ALL ON FUNCTION operations.settle_job(ended bigint, ending text, output js
 REVOKE ALL ON FUNCTION operations.settle_notice(settled_id uuid, lease timestamp with time zone, took_it text[], problem text, retry_at timestamp with time zone, remind_at timestamp with time zone, said_count integer, said_severity text, at timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION operations.settle_notice(settled_id uuid, lease timestamp with time zone, took_it text[], problem text, retry_at timestamp with time zone, remind_at timestamp with time zone, said_count integer, said_severity text, at timestamp with time zone) TO pipeline_worker;
 
+REVOKE ALL ON FUNCTION sales.apply_rates() FROM PUBLIC;
+GRANT ALL ON FUNCTION sales.apply_rates() TO pipeline_worker;
+
+REVOKE ALL ON FUNCTION sales.build_coverage(today date) FROM PUBLIC;
+GRANT ALL ON FUNCTION sales.build_coverage(today date) TO pipeline_worker;
+
+REVOKE ALL ON FUNCTION sales.build_daily(most integer, OUT months integer, OUT row_count integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION sales.build_daily(most integer, OUT months integer, OUT row_count integer) TO pipeline_worker;
+
+REVOKE ALL ON FUNCTION sales.build_monthly(most integer, OUT months integer, OUT row_count integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION sales.build_monthly(most integer, OUT months integer, OUT row_count integer) TO pipeline_worker;
+
+REVOKE ALL ON FUNCTION sales.mark_months(owner text, sold_on text, months date[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION sales.mark_months(owner text, sold_on text, months date[]) TO pipeline_worker;
+
+REVOKE ALL ON FUNCTION sales.supersede(owner text, months date[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION sales.supersede(owner text, months date[]) TO pipeline_worker;
+
+REVOKE ALL ON FUNCTION sales.usd_rate(currency text, day date) FROM PUBLIC;
+GRANT ALL ON FUNCTION sales.usd_rate(currency text, day date) TO pipeline_worker;
+
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE events.address_keys TO pipeline_worker;
 GRANT SELECT ON TABLE events.address_keys TO pipeline_intake;
 
@@ -3458,6 +4210,12 @@ GRANT SELECT ON TABLE operations.circuit_breakers TO pipeline_reader;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE operations.circuit_breakers TO pipeline_worker;
 GRANT SELECT ON TABLE operations.circuit_breakers TO pipeline_intake;
 
+GRANT SELECT ON TABLE operations.cron_logs TO pipeline_reader;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE operations.cron_logs TO pipeline_worker;
+GRANT SELECT,INSERT,UPDATE ON TABLE operations.cron_logs TO pipeline_intake;
+
+GRANT SELECT,USAGE ON SEQUENCE operations.cron_logs_cron_log_id_seq TO pipeline_worker;
+
 GRANT SELECT ON TABLE operations.deliveries TO pipeline_reader;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE operations.deliveries TO pipeline_worker;
 GRANT SELECT ON TABLE operations.deliveries TO pipeline_intake;
@@ -3557,6 +4315,41 @@ GRANT SELECT ON TABLE property.predictions TO pipeline_reader;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE property.predictions TO pipeline_worker;
 GRANT SELECT ON TABLE property.predictions TO pipeline_intake;
 
+GRANT SELECT ON TABLE sales.coverage TO pipeline_reader;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE sales.coverage TO pipeline_worker;
+
+GRANT SELECT ON TABLE sales.exchange_rates TO pipeline_reader;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE sales.exchange_rates TO pipeline_worker;
+
+GRANT SELECT ON TABLE sales.ingestion_attempts TO pipeline_reader;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE sales.ingestion_attempts TO pipeline_worker;
+GRANT SELECT ON TABLE sales.ingestion_attempts TO pipeline_intake;
+
+GRANT SELECT ON TABLE sales.ingestion_jobs TO pipeline_reader;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE sales.ingestion_jobs TO pipeline_worker;
+GRANT SELECT ON TABLE sales.ingestion_jobs TO pipeline_intake;
+
+GRANT SELECT ON TABLE sales.ledger_months TO pipeline_reader;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE sales.ledger_months TO pipeline_worker;
+
+GRANT SELECT ON TABLE sales.payments TO pipeline_reader;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE sales.payments TO pipeline_worker;
+GRANT SELECT ON TABLE sales.payments TO pipeline_intake;
+
+GRANT SELECT ON TABLE sales.report_files TO pipeline_reader;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE sales.report_files TO pipeline_worker;
+GRANT SELECT,INSERT ON TABLE sales.report_files TO pipeline_intake;
+
+GRANT SELECT ON TABLE sales.sales_daily TO pipeline_reader;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE sales.sales_daily TO pipeline_worker;
+
+GRANT SELECT ON TABLE sales.sales_events TO pipeline_reader;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE sales.sales_events TO pipeline_worker;
+GRANT SELECT ON TABLE sales.sales_events TO pipeline_intake;
+
+GRANT SELECT ON TABLE sales.sales_monthly TO pipeline_reader;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE sales.sales_monthly TO pipeline_worker;
+
 ALTER DEFAULT PRIVILEGES FOR ROLE postgres IN SCHEMA events GRANT SELECT,USAGE ON SEQUENCES TO pipeline_worker;
 
 ALTER DEFAULT PRIVILEGES FOR ROLE postgres IN SCHEMA events GRANT SELECT,INSERT,DELETE,UPDATE ON TABLES TO pipeline_worker;
@@ -3574,3 +4367,8 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres IN SCHEMA property GRANT SELECT,USAGE
 ALTER DEFAULT PRIVILEGES FOR ROLE postgres IN SCHEMA property GRANT SELECT ON TABLES TO pipeline_reader;
 ALTER DEFAULT PRIVILEGES FOR ROLE postgres IN SCHEMA property GRANT SELECT,INSERT,DELETE,UPDATE ON TABLES TO pipeline_worker;
 ALTER DEFAULT PRIVILEGES FOR ROLE postgres IN SCHEMA property GRANT SELECT ON TABLES TO pipeline_intake;
+
+ALTER DEFAULT PRIVILEGES FOR ROLE postgres IN SCHEMA sales GRANT SELECT,USAGE ON SEQUENCES TO pipeline_worker;
+
+ALTER DEFAULT PRIVILEGES FOR ROLE postgres IN SCHEMA sales GRANT SELECT ON TABLES TO pipeline_reader;
+ALTER DEFAULT PRIVILEGES FOR ROLE postgres IN SCHEMA sales GRANT SELECT,INSERT,DELETE,UPDATE ON TABLES TO pipeline_worker;

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal
 
-ColumnType = Literal["text", "float", "integer", "boolean", "date", "timestamp", "json"]
+ColumnType = Literal["text", "float", "decimal", "integer", "boolean", "date", "timestamp", "json"]
 Store = Literal["postgres", "lake"]
 Partitioning = Literal["none", "daily", "weekly"]
 

@@ -6,7 +6,7 @@ OpenAPI document says of it. By the time a handler runs, all of that has been en
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import msgspec
 
@@ -31,11 +31,25 @@ class Caller:
     scopes: frozenset[str] = frozenset()
 
 
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A file that came with a request; gone when the request is answered.
+
+    `name` is what the sender calls it: for people to read, never a path. `fields` are the other fields of the form.
+    """
+
+    file: BinaryIO
+    name: str
+    size_bytes: int
+    fields: Mapping[str, str]
+
+
 @dataclass(slots=True)
 class Call:
     """One request that has passed every check.
 
     `headers` have lower-case names, repeated ones joined by a comma; `address` is the client's behind trusted proxies.
+    `upload` is there, and `body` empty, if the request brought a file.
     """
 
     request_id: str
@@ -45,6 +59,7 @@ class Call:
     headers: Mapping[bytes, bytes]
     caller: Caller
     address: str
+    upload: Upload | None = None
 
 
 @dataclass(slots=True)
@@ -80,6 +95,9 @@ class Endpoint:
         is_body_optional: an empty body is let through.
         judges_parts: the handler itself refuses what cannot be stored and nests too deeply, part by part.
         max_body_bytes: the setting MAX_BODY_BYTES when None.
+        file_types: media types of bodies that are a file, streamed to disk, beside JSON; `multipart/form-data` is one.
+        max_file_bytes: of such a file.
+        takes_form: `application/x-www-form-urlencoded` is let through as well, for the handler to judge.
         parameters: OpenAPI parameter objects of query, path and headers.
         responses: by status; those that the framework itself gives are added to the document by it.
         examples: example bodies by name, for the document.
@@ -98,6 +116,9 @@ class Endpoint:
     is_body_optional: bool = False
     judges_parts: bool = False
     max_body_bytes: int | None = None
+    file_types: tuple[str, ...] = ()
+    max_file_bytes: int = 0
+    takes_form: bool = False
     parameters: Sequence[Schema] = ()
     examples: Mapping[str, Any] = field(default_factory=dict)
     market: Callable[[Call], str | None] | None = None

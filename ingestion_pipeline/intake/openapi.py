@@ -6,6 +6,7 @@ from typing import Any
 
 from ingestion_pipeline.intake.endpoints import PERSON, PUBLIC, SCHEDULER, Endpoint, HttpDomain, Schema
 from ingestion_pipeline.intake.problems import PROBLEM_SCHEMA
+from ingestion_pipeline.intake.uploads import FORM, MULTIPART
 
 OPENAPI_VERSION = "3.1.0"
 _PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
@@ -69,9 +70,18 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
             content["examples"] = {name: {"value": value} for name, value in endpoint.examples.items()}
         operation["requestBody"] = {
             "required": not endpoint.is_body_optional,
-            "content": {"application/json": content},
+            "content": {"application/json": content, **_other_bodies(endpoint)},
         }
     return operation
+
+
+def _other_bodies(endpoint: Endpoint) -> dict[str, Any]:
+    """What an endpoint takes beside JSON: a form, a file in a form, a file."""
+    form: Any = {"schema": {"type": "object"}}
+    found = {FORM: form} if endpoint.takes_form else {}
+    binary = {"type": "string", "format": "binary"}
+    file = {"type": "object", "required": ["file"], "properties": {"file": binary}}
+    return found | {name: {"schema": file if name == MULTIPART else binary} for name in endpoint.file_types}
 
 
 def _responses(endpoint: Endpoint) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from ingestion_pipeline.intake.exchange import Exchange
 from ingestion_pipeline.intake.layer import EXCHANGE, Receive, Scope, Send, send_answer
 from ingestion_pipeline.intake.problems import FieldError, Problem, retry_after
 from ingestion_pipeline.intake.services import Services
+from ingestion_pipeline.intake.uploads import FORM, read_upload, require_type, type_of
 
 MOST_PARAMETERS = 50
 _NAME = re.compile(r"\{([a-z_]+)\}")
@@ -62,16 +63,21 @@ class EndpointRoute(BaseRoute):
         exchange.caller = None if caller.kind == PUBLIC else caller.name
         call = Call(
             request_id=exchange.request_id,
-            body=await self._body(mounted, exchange, receive),
+            body=b"",
             query=_query(scope["query_string"]),
             path=values,
             headers=exchange.headers,
             caller=caller,
             address=exchange.address,
         )
-        if mounted.endpoint.market is not None:
-            exchange.market = mounted.endpoint.market(call)
-        answer = await mounted.endpoint.handler(call)
+        await self._receive(mounted, exchange, receive, call)
+        try:
+            if mounted.endpoint.market is not None:
+                exchange.market = mounted.endpoint.market(call)
+            answer = await mounted.endpoint.handler(call)
+        finally:
+            if call.upload is not None:
+                call.upload.file.close()
         exchange.cache_hit = answer.cache_hit
         exchange.market = answer.market or exchange.market
         await send_answer(answer, send)
@@ -115,6 +121,21 @@ class EndpointRoute(BaseRoute):
             wait = retry_after(standing.reset_seconds)
             raise Problem(429, f"this address may make {item} such requests", headers=(wait,))
 
+    async def _receive(self, mounted: _Mounted, exchange: Exchange, receive: Receive, call: Call) -> None:
+        """Gives `call` its body, or the file that was sent in its place."""
+        endpoint, settings = mounted.endpoint, self._services.settings
+        if type_of(exchange.headers) not in endpoint.file_types:
+            call.body = await self._body(mounted, exchange, receive)
+            return
+        call.upload = await read_upload(
+            receive,
+            exchange.headers,
+            name=call.query.get("name"),
+            max_bytes=endpoint.max_file_bytes,
+            idle_seconds=settings.body_timeout_seconds,
+        )
+        exchange.request_bytes = call.upload.size_bytes
+
     async def _body(self, mounted: _Mounted, exchange: Exchange, receive: Receive) -> bytes:
         endpoint, settings = mounted.endpoint, self._services.settings
         if endpoint.request_schema is None:
@@ -125,10 +146,14 @@ class EndpointRoute(BaseRoute):
             if endpoint.is_body_optional:
                 return b""
             raise Problem(400, "the body is empty; expected JSON")
-        require_json(exchange.headers)
+        is_form = endpoint.takes_form and type_of(exchange.headers) == FORM
+        if endpoint.file_types:
+            require_type(exchange.headers, endpoint.file_types)
+        elif not is_form:
+            require_json(exchange.headers)
         body = await read_body(receive, max_bytes=mounted.max_body_bytes, timeout_seconds=settings.body_timeout_seconds)
         exchange.request_bytes = len(body)
-        if endpoint.judges_parts:
+        if endpoint.judges_parts or is_form:
             require_text(body)
         else:
             require_storable(body, max_depth=settings.max_json_depth)

@@ -10,6 +10,7 @@ import dagster as dg
 from ingestion_pipeline.core.errors import ConfigurationError
 from ingestion_pipeline.providers.base import MarketDataProvider
 from ingestion_pipeline.providers.catalogue import provider
+from ingestion_pipeline.providers.exchange_rates import ExchangeRatesFile, exchange_rates_file
 from ingestion_pipeline.providers.fred import FredProvider, fred_provider
 from ingestion_pipeline.settings import Settings
 from ingestion_pipeline.storage.breakers import PostgresBreaker
@@ -59,6 +60,11 @@ def fred_resource(context: dg.InitResourceContext) -> FredProvider | None:
     return fred_provider(context.resources.settings, breaker=PostgresBreaker(context.resources.postgres))
 
 
+@dg.resource(description="The file at SALES_RATES_URL", required_resource_keys={"settings", "postgres"})
+def rates_file_resource(context: dg.InitResourceContext) -> ExchangeRatesFile:
+    return exchange_rates_file(context.resources.settings, breaker=PostgresBreaker(context.resources.postgres))
+
+
 RESOURCES = {
     "settings": settings_resource,
     "postgres": postgres_resource,
@@ -66,4 +72,5 @@ RESOURCES = {
     "cache": cache_resource,
     "provider": provider_resource,
     "fred": fred_resource,
+    "rates_file": rates_file_resource,
 }

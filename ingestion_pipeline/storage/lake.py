@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 ARROW_TYPES: dict[ColumnType, pa.DataType] = {
     "text": pa.string(),
     "float": pa.float64(),
+    "decimal": pa.decimal128(24, 8),
     "integer": pa.int64(),
     "boolean": pa.bool_(),
     "date": pa.date32(),

@@ -10,6 +10,7 @@ from ingestion_pipeline.domains.events.tables import TABLES as EVENT_TABLES
 from ingestion_pipeline.domains.market.tables import TABLES as MARKET_TABLES
 from ingestion_pipeline.domains.property.tables import TABLES as PROPERTY_TABLES
 from ingestion_pipeline.domains.property.valuation_tables import TABLES as VALUATION_TABLES
+from ingestion_pipeline.domains.sales.tables import TABLES as SALES_TABLES
 from ingestion_pipeline.storage.migrate import migrate, sql_files
 from ingestion_pipeline.storage.postgres import QUERIES, Postgres
 from ingestion_pipeline_tests.sql.schema import SCHEMA, dump
@@ -17,13 +18,14 @@ from ingestion_pipeline_tests.sql.schema import SCHEMA, dump
 POSTGRES_TYPES: dict[ColumnType, str] = {
     "text": "text",
     "float": "double precision",
+    "decimal": "numeric",
     "integer": "integer",
     "boolean": "boolean",
     "date": "date",
     "timestamp": "timestamp with time zone",
     "json": "jsonb",
 }
-TABLES = (*MARKET_TABLES, *EVENT_TABLES, *PROPERTY_TABLES, *VALUATION_TABLES)
+TABLES = (*MARKET_TABLES, *EVENT_TABLES, *PROPERTY_TABLES, *VALUATION_TABLES, *SALES_TABLES)
 SERVED = [table for table in TABLES if table.store == "postgres"]
 
 COLUMNS = """
@@ -74,7 +76,7 @@ order by 1
 """
 
 
-@pytest.mark.parametrize("schema", ["market", "events", "property", "operations"])
+@pytest.mark.parametrize("schema", ["market", "events", "property", "sales", "operations"])
 def test_every_table_is_declared_or_says_what_a_row_is(database_url: str, schema: str) -> None:
     """A declared one has an asset, freshness and docs; operators meet the others without the code. The history of
     migrations explains itself."""

@@ -1,0 +1,1 @@
+"""Author sales (seed S3): reports of four platforms as one ledger, payments beside it."""
