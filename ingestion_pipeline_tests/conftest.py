@@ -5,6 +5,7 @@ One embedded server serves the whole session of a worker process; a test's datab
 
 import importlib.util
 import itertools
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,10 @@ from ingestion_pipeline_tests.pipeline import Pipeline
 
 TEMPLATE = "template_migrated"
 DATA = Path(__file__).parent / "data"
+
+# what a shell ignores for a job in the background, its children would ignore as well
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # Spark lives in an environment of its own: `make test-spark`
 collect_ignore = [] if importlib.util.find_spec("pyspark") else ["spark"]

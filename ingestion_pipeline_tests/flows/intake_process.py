@@ -8,7 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -168,7 +168,13 @@ def shut_down(folder: Path) -> None:
 
 
 def kill_postgres(folder: Path) -> None:
-    os.kill(postmaster(folder), signal.SIGKILL)
+    """Every process of the server; it returns when they are gone. A backend alone could still commit for a moment."""
+    server = psutil.Process(postmaster(folder))
+    processes = [server, *server.children()]
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(processes)
 
 
 def kill_committer(folder: Path) -> None:
