@@ -16,10 +16,10 @@ import dagster as dg
 import pytest
 from pytest_httpserver import HTTPServer
 
+from ingestion_pipeline.definitions import defs
 from ingestion_pipeline.domains.sales import draft2digital, gumroad_sales, kdp, smashwords
 from ingestion_pipeline.domains.sales.automation import sales_derived_sensor
 from ingestion_pipeline.domains.sales.contracts import ParsedReport
-from ingestion_pipeline.domains.sales.definitions import defs
 from ingestion_pipeline.domains.sales.ledger import ReportFile, Stored, store_report
 from ingestion_pipeline.providers.exchange_rates import ExchangeRatesFile
 from ingestion_pipeline.settings import Settings
@@ -42,13 +42,11 @@ class Walk:
     postgres: Postgres
     lake: Lake
     instance: dg.DagsterInstance
-    rates_file: ExchangeRatesFile | None
+    rates_file: ExchangeRatesFile
 
-    def __post_init__(self) -> None:
-        names = ("settings", "postgres", "lake", "rates_file")
-        resources = {name: dg.ResourceDefinition.hardcoded_resource(getattr(self, name)) for name in names}
-        shared = dg.Definitions(resources=resources, executor=dg.in_process_executor)
-        self.defs = dg.Definitions.merge(defs, shared)
+    @property
+    def resources(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("settings", "postgres", "lake", "rates_file")}
 
     def store(self, parsed: ParsedReport, platform: str, content: bytes, name: str, *, days: int = 0) -> Stored:
         file = ReportFile(
@@ -68,9 +66,11 @@ class Walk:
         return answer
 
     def run(self, job: str) -> dg.ExecuteInProcessResult:
-        definition: Any = self.defs.resolve_job_def(job)
+        definition: Any = defs.resolve_job_def(job)
         quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-        return definition.execute_in_process(instance=self.instance, run_config=quiet, raise_on_error=False)
+        return definition.execute_in_process(
+            instance=self.instance, resources=self.resources, run_config=quiet, raise_on_error=False
+        )
 
     def settle(self) -> None:
         """Runs what the sensor asks for."""
@@ -162,7 +162,8 @@ def test_a_bank_that_does_not_answer_does_not_stop_the_sums(walk: Walk, httpserv
     """The ledger is summed up by the sensor's runs; only the daily run fails, and says why."""
     httpserver.clear()
     httpserver.expect_request("/hist.csv").respond_with_data(b"<html>maintenance</html>")
-    content = kdp_reports.workbook(kdp_reports.estimate_sheets([kdp_reports.Sale()]))
+    uk = kdp_reports.Sale(marketplace="Amazon.co.uk", currency="GBP")
+    content = kdp_reports.workbook(kdp_reports.estimate_sheets([uk]))
     walk.store(kdp.parse(io.BytesIO(content), "KDP_Dashboard-1.xlsx"), "amazon_kdp", content, "KDP_Dashboard-1.xlsx")
     walk.settle()
     assert 1 == len(query(walk.postgres, MONTHS))
@@ -173,7 +174,9 @@ def test_a_bank_that_does_not_answer_does_not_stop_the_sums(walk: Walk, httpserv
     assert "header is '<html>maintenance</html>', expected Date, USD" in said
 
 
-def test_without_an_address_of_rates_the_rest_is_built(walk: Walk) -> None:
-    """SALES_RATES_URL may be empty."""
-    quiet = Walk(walk.settings, walk.postgres, walk.lake, walk.instance, None)
-    assert quiet.run("sales_daily_job").success
+def test_rates_are_not_asked_for_while_nothing_needs_them(walk: Walk, httpserver: HTTPServer) -> None:
+    """A machine without internet, or authors who are paid in dollars, must not see a failed run a day."""
+    content = kdp_reports.workbook(kdp_reports.estimate_sheets([kdp_reports.Sale()]))
+    walk.store(kdp.parse(io.BytesIO(content), "KDP_Dashboard-1.xlsx"), "amazon_kdp", content, "KDP_Dashboard-1.xlsx")
+    assert walk.run("sales_daily_job").success
+    assert [] == httpserver.log

@@ -8,7 +8,7 @@ import dagster as dg
 import structlog
 
 from ingestion_pipeline.core.clock import utc_now
-from ingestion_pipeline.domains.sales.rates import apply_rates, store_rates
+from ingestion_pipeline.domains.sales.rates import apply_rates, needs_rates, store_rates
 from ingestion_pipeline.domains.sales.rates_ecb import ecb_rates
 from ingestion_pipeline.domains.sales.tables import (
     COVERAGE,
@@ -35,16 +35,18 @@ _log = structlog.get_logger(__name__)
 def exchange_rates(
     context: dg.AssetExecutionContext,
     postgres: dg.ResourceParam[Postgres],
-    rates_file: dg.ResourceParam[ExchangeRatesFile | None],
+    rates_file: dg.ResourceParam[ExchangeRatesFile],
 ) -> dg.MaterializeResult:
     """One row per currency and day: what one unit is worth in dollars.
 
     Key: currency, rate_date. Source: SALES_RATES_URL, the reference rates of the European Central Bank or a file of the
     same shape; cross rates of one day. No row where the source has no rate: weekends, holidays, currencies that it does
-    not quote. Cadence: daily, after the bank's 16:00 (Frankfurt). Readers: sales_events.
+    not quote. Cadence: daily, after the bank's 16:00 (Frankfurt); not asked while all of the ledger is in dollars.
+    Readers: sales_events.
     """
-    if rates_file is None:
-        return materialized(context, EXCHANGE_RATES, rows=0, extra={"source": "none: SALES_RATES_URL is empty"})
+    with postgres.transaction() as connection:
+        if not needs_rates(connection):
+            return materialized(context, EXCHANGE_RATES, rows=0, extra={"source": "not asked: no row needs a rate"})
     rates = ecb_rates(rates_file.fetch(), rates_file.source)
     with postgres.transaction() as connection:
         changed = store_rates(connection, rates, source=rates_file.source)

@@ -20,6 +20,12 @@ where kept.usd_per_unit <> excluded.usd_per_unit
 """
 
 
+def needs_rates(connection: psycopg.Connection[Any]) -> bool:
+    """Is anything in the ledger in another currency than dollars?"""
+    row = connection.execute("select exists (select from sales.sales_events where currency <> 'USD')").fetchone()
+    return bool(row and row[0])
+
+
 def store_rates(connection: psycopg.Connection[Any], rates: pa.Table, *, source: str) -> int:
     """Stores `rates_ecb.RATES`; how many are new or corrected."""
     with connection.cursor() as cursor:

@@ -1,30 +1,25 @@
 """What runs when: all on by default, rates and everything with its checks once a day, sums when the ledger changes."""
 
-import dagster as dg
-
+from ingestion_pipeline.definitions import defs
 from ingestion_pipeline.domains.sales.automation import JOBS, SCHEDULES, SENSORS
-from ingestion_pipeline.domains.sales.definitions import defs
 from ingestion_pipeline.domains.sales.tables import EXCHANGE_RATES, TABLES
-
-STAND_INS = {name: dg.ResourceDefinition.none_resource() for name in ("settings", "postgres", "lake", "rates_file")}
-DEFS = dg.Definitions.merge(defs, dg.Definitions(resources=STAND_INS, executor=dg.in_process_executor))
 
 
 def built_by(job: str) -> set[str]:
-    return {key.to_user_string() for key in DEFS.resolve_job_def(job).asset_layer.selected_asset_keys}
+    return {key.to_user_string() for key in defs.resolve_job_def(job).asset_layer.selected_asset_keys}
 
 
 def test_everything_is_built_once_a_day_with_its_checks() -> None:
     """Freshness of an asset that nobody builds would fail for ever."""
     assert {table.path for table in TABLES} == built_by("sales_daily_job")
-    steps = {node.name for node in DEFS.resolve_job_def("sales_daily_job").nodes}
+    steps = {node.name for node in defs.resolve_job_def("sales_daily_job").nodes}
     assert {f"{table.name}_checks" for table in TABLES} <= steps
 
 
 def test_sums_do_not_wait_for_the_bank_nor_for_checks() -> None:
     """When reports came, what depends on them is built, and nobody is asked for rates."""
     assert {table.path for table in TABLES if table is not EXCHANGE_RATES} == built_by("sales_derived_job")
-    assert 4 == len(DEFS.resolve_job_def("sales_derived_job").nodes)
+    assert 4 == len(defs.resolve_job_def("sales_derived_job").nodes)
 
 
 def test_all_is_on_by_default() -> None:

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
-from ingestion_pipeline.domains.sales.handlers import ingest
+from ingestion_pipeline.domains.sales import handlers
 from ingestion_pipeline.domains.sales.jobs import PLATFORM_INGEST, SalesOptions
 from ingestion_pipeline.orchestration.jobs import JobContext, JobWorker
 from ingestion_pipeline.storage.jobs import LEASE
@@ -19,7 +19,7 @@ def worker(postgres: Postgres, options: SalesOptions, *, lease: timedelta = LEAS
 
     return JobWorker(
         postgres=postgres,
-        handlers={PLATFORM_INGEST: lambda context, given: ingest(context, given, options)},
+        handlers={PLATFORM_INGEST: lambda context, given: handlers.ingest(context, given, options)},
         context_of=context_of,
         secrets=frozenset({options.gumroad_access_token or ""} - {""}),
         lease=lease,
