@@ -7,14 +7,15 @@ form around a file, the name it is called by. Does not belong here: what is in i
 import asyncio
 import tempfile
 from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
-from email.message import Message
-from email.parser import HeaderParser
-from enum import Enum
+from contextlib import suppress
 from typing import Any, BinaryIO, Protocol
+
+from python_multipart.exceptions import MultipartParseError
+from python_multipart.multipart import MAX_BOUNDARY_LENGTH, MultipartParser, parse_options_header
 
 from ingestion_pipeline.intake.bodies import CLOSE, require_json, require_size
 from ingestion_pipeline.intake.endpoints import Upload
-from ingestion_pipeline.intake.problems import Problem, unavailable
+from ingestion_pipeline.intake.problems import Problem, shown, unavailable
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
@@ -22,11 +23,12 @@ FORM, MULTIPART = "application/x-www-form-urlencoded", "multipart/form-data"
 MOST_UPLOADS = 8
 """At the same time, of one process: each takes disk."""
 UPLOAD_SECONDS = 900.0
-MOST_FIELDS, MOST_FIELD_BYTES, MOST_HEAD_BYTES = 20, 10_000, 8_192
+MOST_FIELDS, MOST_FIELD_BYTES = 20, 10_000
+MOST_HEADERS, MOST_HEAD_BYTES = 8, 4_096
 LONGEST_NAME = 200
 _ENVELOPE_BYTES = MOST_FIELDS * (MOST_FIELD_BYTES + MOST_HEAD_BYTES)
+"""What a form may hold beside its file."""
 _WRITE_BYTES = 1024**2
-_LONGEST_BOUNDARY = 200
 
 _going_on = 0
 
@@ -66,12 +68,13 @@ async def read_upload(
     _going_on += 1
     file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by whoever answers the request
     try:
-        sink: _Sink = _Plain(file, max_bytes) if boundary is None else _Multipart(boundary, file, max_bytes)
-        await _receive_into(sink, receive, idle_seconds)
+        sink: _Sink = _Plain(file, max_bytes) if boundary is None else _Form(boundary, file, max_bytes)
+        await _receive_into(sink, file, receive, idle_seconds)
         given, fields = sink.finished()
         return Upload(file, file_name(given or name or _named(headers) or ""), _size(file), fields)
     except BaseException:
-        file.close()
+        with suppress(OSError):  # what a full disk could not take is lost in any case
+            file.close()
         raise
     finally:
         _going_on -= 1
@@ -110,109 +113,71 @@ class _Plain:
         return None, {}
 
 
-class _At(Enum):
-    DELIMITER, AFTER_DELIMITER, HEAD, CONTENT, END = range(5)
-
-
-class _Multipart:
-    """RFC 7578: parts between delimiters; one of them is the file, the others are short text."""
+class _Form:
+    """RFC 7578: one part is the file, the others are short text, each named once."""
 
     def __init__(self, boundary: bytes, file: BinaryIO, max_bytes: int) -> None:
-        self._delimiter = b"\r\n--" + boundary
         self._file, self._max_bytes = file, max_bytes
-        self._rest = bytearray(b"\r\n")  # as if before the first delimiter
-        self._at = _At.DELIMITER
+        self._received = 0
+        self._header, self._value = bytearray(), bytearray()
+        self._head: dict[bytes, bytes] = {}
         self._name: str | None = None
         self._field: str | None = None
         self._text = bytearray()
         self._fields: dict[str, str] = {}
+        self._is_over = False
+        self._parser = MultipartParser(
+            boundary,
+            {
+                "on_part_begin": self._head.clear,
+                "on_header_field": lambda data, start, end: self._header.extend(data[start:end]),
+                "on_header_value": lambda data, start, end: self._value.extend(data[start:end]),
+                "on_header_end": self._end_header,
+                "on_headers_finished": self._begin_content,
+                "on_part_data": lambda data, start, end: self._take(data[start:end]),
+                "on_part_end": self._end_part,
+                "on_end": self._end,
+            },
+            max_header_count=MOST_HEADERS,
+            max_header_size=MOST_HEAD_BYTES,
+        )
 
     def write(self, data: bytes) -> None:
-        self._rest += data
-        while self._step():
-            pass
+        self._received += len(data)
+        if self._received > self._max_bytes + _ENVELOPE_BYTES:
+            raise _too_large(self._max_bytes)
+        try:
+            self._parser.write(data)
+        except MultipartParseError:
+            raise _no_form() from None
 
     def finished(self) -> tuple[str | None, Mapping[str, str]]:
-        if self._at is not _At.END:
+        if not self._is_over:
             raise Problem(400, "the form ends in the middle: its last delimiter is missing")
         if self._name is None:
             raise Problem(400, "the form holds no file: expected a part `file` with a filename")
         return self._name, self._fields
 
-    def _step(self) -> bool:
-        """Goes on as far as what is there allows; False when more is needed."""
-        if self._at is _At.DELIMITER:
-            return self._skip_to_delimiter()
-        if self._at is _At.AFTER_DELIMITER:
-            return self._after_delimiter()
-        if self._at is _At.HEAD:
-            return self._head()
-        if self._at is _At.CONTENT:
-            return self._content()
-        self._rest.clear()
-        return False
+    def _end_header(self) -> None:
+        self._head[bytes(self._header).lower()] = bytes(self._value)
+        self._header.clear()
+        self._value.clear()
 
-    def _skip_to_delimiter(self) -> bool:
-        found = self._rest.find(self._delimiter)
-        if found < 0:
-            del self._rest[: max(0, len(self._rest) - len(self._delimiter) + 1)]
-            return False
-        del self._rest[: found + len(self._delimiter)]
-        self._at = _At.AFTER_DELIMITER
-        return True
-
-    def _after_delimiter(self) -> bool:
-        if self._rest.startswith(b"--"):
-            self._at = _At.END
-            return True
-        end = self._rest.find(b"\r\n")
-        if end < 0:
-            if len(self._rest) > MOST_HEAD_BYTES:
-                raise _no_form()
-            return False
-        if self._rest[:end].strip(b" \t"):
+    def _begin_content(self) -> None:
+        _, disposition = parse_options_header(self._head.get(b"content-disposition"))
+        name, filename = disposition.get(b"name"), disposition.get(b"filename")
+        if name is None:
             raise _no_form()
-        del self._rest[:end]  # the line's end stays: a head may be empty
-        self._at = _At.HEAD
-        return True
-
-    def _head(self) -> bool:
-        end = self._rest.find(b"\r\n\r\n")
-        if end < 0 or end > MOST_HEAD_BYTES:
-            if len(self._rest) > MOST_HEAD_BYTES:
-                raise _no_form()
-            return False
-        head = _parsed(bytes(self._rest[:end]).lstrip())
-        del self._rest[: end + 4]
-        name, filename = head.get_param("name", header="content-disposition"), head.get_filename()
-        if not isinstance(name, str):
-            raise _no_form()
-        if head.get("content-transfer-encoding", "binary").lower() not in ("binary", "8bit", "7bit"):
+        if self._head.get(b"content-transfer-encoding", b"binary").lower() not in (b"binary", b"8bit", b"7bit"):
             raise Problem(400, "the form encodes its file: expected it as it is")
-        if filename is None and name != "file":
-            self._field = name
+        if filename is None and name != b"file":
+            self._field = name.decode(errors="replace")
+            if self._field in self._fields:
+                raise Problem(400, f"the form has the field {shown(self._field)} twice")
         elif self._name is not None:
             raise Problem(400, "the form holds two files: expected one")
         else:
-            self._name, self._field = filename or "", None
-        self._at = _At.CONTENT
-        return True
-
-    def _content(self) -> bool:
-        found = self._rest.find(self._delimiter)
-        end = found if found >= 0 else max(0, len(self._rest) - len(self._delimiter) + 1)
-        self._take(bytes(self._rest[:end]))
-        if found < 0:
-            del self._rest[:end]
-            return False
-        del self._rest[: found + len(self._delimiter)]
-        if self._field is not None:
-            if len(self._fields) >= MOST_FIELDS:
-                raise Problem(400, f"the form has more than {MOST_FIELDS} fields")
-            self._fields[self._field] = _text(self._text)
-            self._text.clear()
-        self._at = _At.AFTER_DELIMITER
-        return True
+            self._name, self._field = (filename or b"").decode(errors="replace"), None
 
     def _take(self, data: bytes) -> None:
         if self._field is None:
@@ -224,8 +189,19 @@ class _Multipart:
         else:
             self._text += data
 
+    def _end_part(self) -> None:
+        if self._field is None:
+            return
+        if len(self._fields) >= MOST_FIELDS:
+            raise Problem(400, f"the form has more than {MOST_FIELDS} fields")
+        self._fields[self._field] = _text(self._text)
+        self._text.clear()
 
-async def _receive_into(sink: _Sink, receive: Receive, idle_seconds: float) -> None:
+    def _end(self) -> None:
+        self._is_over = True
+
+
+async def _receive_into(sink: _Sink, file: BinaryIO, receive: Receive, idle_seconds: float) -> None:
     """Writes in a thread, a megabyte at a time: the loop goes on for others."""
     waiting: list[bytes] = []
     size, has_more = 0, True
@@ -243,6 +219,7 @@ async def _receive_into(sink: _Sink, receive: Receive, idle_seconds: float) -> N
                     await asyncio.to_thread(sink.write, b"".join(waiting))
                     waiting.clear()
                     size = 0
+        await asyncio.to_thread(file.flush)
     except TimeoutError:
         raise Problem(
             408, f"nothing came for {idle_seconds:g} s, or the file took too long", headers=(CLOSE,)
@@ -260,19 +237,15 @@ def _size(file: BinaryIO) -> int:
 
 
 def _boundary(headers: Mapping[bytes, bytes]) -> bytes:
-    head = _parsed(b"content-type: " + headers.get(b"content-type", b""))
-    boundary = head.get_param("boundary")
-    if not isinstance(boundary, str) or not 0 < len(boundary) <= _LONGEST_BOUNDARY or not boundary.isascii():
+    boundary = parse_options_header(headers.get(b"content-type"))[1].get(b"boundary", b"")
+    if not 0 < len(boundary) <= MAX_BOUNDARY_LENGTH or not boundary.isascii():
         raise Problem(400, "the content type of a form must name its boundary", headers=(CLOSE,))
-    return boundary.encode()
+    return boundary
 
 
-def _named(headers: Mapping[bytes, bytes]) -> str | None:
-    return _parsed(b"content-disposition: " + headers.get(b"content-disposition", b"")).get_filename()
-
-
-def _parsed(head: bytes) -> Message:
-    return HeaderParser().parsestr(head.decode("utf-8", errors="replace") + "\n\n")
+def _named(headers: Mapping[bytes, bytes]) -> str:
+    _, disposition = parse_options_header(headers.get(b"content-disposition"))
+    return disposition.get(b"filename", b"").decode(errors="replace")
 
 
 def _text(data: bytearray) -> str:

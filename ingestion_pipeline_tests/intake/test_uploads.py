@@ -1,6 +1,7 @@
 """Files in request bodies: forms as browsers and curl write them, in whatever pieces they come; what is refused."""
 
 import asyncio
+import resource
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -124,10 +125,21 @@ def test_the_body_itself_is_a_file() -> None:
     assert "upload" == received([b"1"], BINARY).name
 
 
-def test_a_file_name_in_utf_8_as_rfc_5987_writes_it() -> None:
-    """`filename*` is what some clients send."""
-    body = form(part(b"x", "name=\"file\"; filename*=UTF-8''M%C3%A4rz.csv"))
-    assert "März.csv" == received([body]).name
+@pytest.mark.parametrize(
+    "filename",
+    ["filename*=UTF-8''M%C3%A4rz.csv", "filename*=idna''%ff", "filename*=punycode''%ff", "filename*0*=nul\0l''x"],
+)
+def test_a_file_name_that_forms_may_not_hold_is_not_read(filename: str) -> None:
+    """RFC 7578 forbids `filename*` in a form: whatever is in it, the plain one counts."""
+    upload = received([form(part(b"x", f'name="file"; filename="plain.csv"; {filename}'))])
+    assert ("plain.csv", b"x") == (upload.name, upload.content)
+
+
+def test_a_form_holds_nothing_but_its_parts() -> None:
+    """What stands before the first delimiter or after the last is read no further than parts could be long."""
+    assert 400 == refused(b"x" * 1000, form(file_part(b"x")))[0]
+    assert 413 == refused(form(file_part(b"x")), *[b"x" * 50_000] * 12)[0]
+    assert 413 == refused(*[b"\r\n" * 25_000] * 12)[0]
 
 
 @pytest.mark.parametrize(
@@ -138,7 +150,8 @@ def test_a_file_name_in_utf_8_as_rfc_5987_writes_it() -> None:
         (form(file_part(b"x"), file_part(b"y")), 400, "two files"),
         (form(file_part(b"x"))[:-20], 400, "ends in the middle"),
         (b"", 400, "ends in the middle"),
-        (b"PK\x03\x04 no form at all", 400, "ends in the middle"),
+        (b"PK\x03\x04 no form at all", 400, "not the form"),
+        (form(part(b"x", 'name="n"'), part(b"y", 'name="n"'), file_part(b"x")), 400, "field n twice"),
         (form(part(b"x", 'filename="a"')), 400, "not the form"),
         (form(b"--" + BOUNDARY.encode() + b"\r\n\r\n\r\nx\r\n"), 400, "not the form"),
         (f"--{BOUNDARY}junk\r\n\r\n".encode(), 400, "not the form"),
@@ -159,7 +172,7 @@ def test_what_is_no_form_with_one_file_is_refused(body: bytes, status: int, says
 
 @pytest.mark.parametrize(
     "content_type",
-    [b"multipart/form-data", b"multipart/form-data; boundary=", b"multipart/form-data; boundary=" + b"x" * 201],
+    [b"multipart/form-data", b"multipart/form-data; boundary=", b"multipart/form-data; boundary=" + b"x" * 257],
 )
 def test_a_form_must_name_its_boundary(content_type: bytes) -> None:
     """Where it ends cannot be guessed."""
@@ -174,6 +187,17 @@ def test_a_file_beyond_the_limit_is_refused_declared_or_not() -> None:
     assert 413 == refused(headers={**BINARY, b"content-length": b"999999999999"})[0]
     assert 413 == refused(*[b"x" * 10_000] * 11, headers=BINARY)[0]
     assert MOST == len(received([b"x" * 10_000] * 10, BINARY).content)
+
+
+def test_a_disk_that_is_full_is_told_to_be_away() -> None:
+    """Also where the last bytes are the ones that no longer fit."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        assert 503 == refused(b"x" * 20_001, headers=BINARY)[0]
+        assert 503 == refused(form(file_part(b"x" * 20_001)))[0]
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def test_a_body_that_breaks_off_is_no_file() -> None:
