@@ -11,6 +11,7 @@ from pyarrow import fs
 from pyarrow._fs import _MockFileSystem
 
 from ingestion_pipeline.core.errors import ConfigurationError, StoreUnavailableError, UnsafePathError
+from ingestion_pipeline.domains.operations.drop import is_json
 from ingestion_pipeline.storage.drop_folder import DropFolder, drop_folder
 
 DAY = date(2025, 3, 3)
@@ -23,7 +24,7 @@ class Bucket:
     def __init__(self) -> None:
         self.files = _MockFileSystem(datetime(2025, 3, 3, tzinfo=UTC))
         self.files.create_dir("bucket/drops")
-        self.folder = DropFolder("s3://bucket/drops", self.files, "bucket/drops")
+        self.folder = DropFolder("s3://bucket/drops", self.files, "bucket/drops", wanted=is_json)
 
     def put(self, path: str, content: bytes = b"{}") -> None:
         self.files.create_dir(f"bucket/drops/{path}".rpartition("/")[0])
@@ -42,7 +43,7 @@ class Folder:
     def __init__(self, root: Path) -> None:
         self.root = root
         root.mkdir()
-        self.folder = drop_folder(str(root))
+        self.folder = drop_folder(str(root), wanted=is_json)
 
     def put(self, path: str, content: bytes = b"{}") -> None:
         (self.root / path).parent.mkdir(parents=True, exist_ok=True)
@@ -203,7 +204,7 @@ def test_a_path_that_leads_outside_is_refused(place: Place, path: str) -> None:
 
 def test_an_object_named_like_a_way_out_is_not_taken() -> None:
     bucket = Bucket()
-    outer = DropFolder("s3://bucket", bucket.files, "bucket")
+    outer = DropFolder("s3://bucket", bucket.files, "bucket", wanted=is_json)
     bucket.put("../drops/a.json")
     assert [] == [file.path for file in outer.files() if ".." in file.path]
 
@@ -257,23 +258,23 @@ def test_a_file_without_permission_says_so(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_not_there_says_so(tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailableError, match="no such folder"):
-        drop_folder(str(tmp_path / "nowhere")).files()
+        drop_folder(str(tmp_path / "nowhere"), wanted=is_json).files()
 
 
 @pytest.mark.parametrize("url", ["ftp://host/drops", "https://host/drops", "s3://key:geheim42@bucket/drops"])
 def test_an_address_of_another_kind_is_refused(url: str) -> None:
     with pytest.raises(ConfigurationError) as refused:
-        drop_folder(url)
+        drop_folder(url, wanted=is_json)
     assert "geheim42" not in str(refused.value)
     assert "DROP_URL" in str(refused.value)
 
 
 def test_a_url_may_name_a_folder(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text("{}")
-    assert ["a.json"] == [file.path for file in drop_folder(f"file://{tmp_path}").files()]
+    assert ["a.json"] == [file.path for file in drop_folder(f"file://{tmp_path}", wanted=is_json).files()]
 
 
 def test_an_s3_compatible_store_has_its_own_address() -> None:
     """Opened without asking anybody; the root is bucket and prefix."""
-    folder = drop_folder("s3://bucket/drops", s3_endpoint_url="http://127.0.0.1:9")
+    folder = drop_folder("s3://bucket/drops", wanted=is_json, s3_endpoint_url="http://127.0.0.1:9")
     assert "bucket/drops" == folder._root

@@ -1,14 +1,13 @@
 """Files dropped into DROP_URL become deliveries: JSON (one body, or an array of them) and NDJSON (one a line).
 
-A record says what a webhook's body says. Whoever may write to the folder is its signer. A file is taken when it has
-been quiet for QUIET_TICKS. A process that is killed leaves it where it is; what was kept of it is then a duplicate.
+A record says what a webhook's body says. Whoever may write to the folder is its signer. A process that is killed leaves
+a file where it is; what was kept of it is then a duplicate.
 """
 
 import json
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from pathlib import PurePosixPath
 
 import dagster as dg
 import msgspec
@@ -17,31 +16,21 @@ import structlog
 
 from ingestion_pipeline.core.clock import utc_now
 from ingestion_pipeline.core.deliveries import DeliveryType
-from ingestion_pipeline.core.errors import IngestionError
 from ingestion_pipeline.domains.operations.received import Provenance, Reader, Received
 from ingestion_pipeline.intake.bodies import decode, require_text
 from ingestion_pipeline.intake.problems import Problem
 from ingestion_pipeline.settings import Settings
-from ingestion_pipeline.storage.drop_folder import DropFolder, DroppedFile, drop_folder
+from ingestion_pipeline.storage.drop_folder import TICK_SECONDS, DropFolder, DroppedFile, Marks, drop_folder, take_quiet
 from ingestion_pipeline.storage.inbox import accept_all
 from ingestion_pipeline.storage.postgres import Postgres, first_line
 
-TICK_SECONDS = 15
-QUIET_TICKS = 2
-FAILURE_TICKS = 20  # that a file which could not be taken waits for the next attempt
-FILES_PER_TICK = 1_000
-FILES_WATCHED = 10_000  # whose marks the cursor holds
-WORK_SECONDS = 20.0  # then the rest waits for the next tick: Dagster ends one after a minute
-LARGE_BYTES = 2_000_000  # of a file that is begun only in the first quarter of them
+ENDINGS = frozenset({".json", ".ndjson", ".jsonl"})
 MOST_FILE_BYTES = 8_000_000
 RECORDS_PER_TRANSACTION = 500
 MOST_REASONS = 1_000
 DEFAULT_SOURCE = "files"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _ARRAY: msgspec.json.Decoder[list[msgspec.Raw]] = msgspec.json.Decoder(list[msgspec.Raw])
-
-Marks = Mapping[str, tuple[int, int, int]]
-"""By path: size, when it was written, and for how many ticks it has been so; negative after a failure."""
 
 _log = structlog.get_logger(__name__)
 
@@ -81,7 +70,7 @@ def drop_sensor(types: Sequence[DeliveryType]) -> dg.SensorDefinition:
     ) -> dg.SkipReason:
         if settings.drop_url is None:
             return dg.SkipReason("DROP_URL is not set")
-        folder = drop_folder(settings.drop_url, s3_endpoint_url=settings.s3_endpoint_url)
+        folder = deliveries_folder(settings.drop_url, s3_endpoint_url=settings.s3_endpoint_url)
         seen = {path: tuple(mark) for path, mark in json.loads(context.cursor or "{}").items()}
         taken, marks = take_files(postgres, folder, Reader(types, max_depth=settings.max_json_depth), seen=seen)
         context.update_cursor(json.dumps(marks))
@@ -93,36 +82,26 @@ def drop_sensor(types: Sequence[DeliveryType]) -> dg.SensorDefinition:
     return sense
 
 
+def deliveries_folder(url: str, *, s3_endpoint_url: str | None = None) -> DropFolder:
+    """The folder at `url`, as far as it holds JSON."""
+    return drop_folder(url, wanted=is_json, s3_endpoint_url=s3_endpoint_url)
+
+
+def is_json(path: str) -> bool:
+    """Does a file of this name hold deliveries?"""
+    return PurePosixPath(path).suffix.lower() in ENDINGS
+
+
 def take_files(postgres: Postgres, folder: DropFolder, reader: Reader, *, seen: Marks) -> tuple[Taken, Marks]:
     """Takes the files that have been quiet since they were `seen`; what it did, and the marks of those that are left.
 
     Raises:
         StoreUnavailableError: PostgreSQL or the folder is away.
     """
-    taken, started = Taken(), time.monotonic()
+    taken = Taken()
     with postgres.exclusive("dropped files"):
-        files = [(file, _quiet_ticks(file, seen)) for file in folder.files()]
-        files = sorted(files, key=lambda it: it[1] < 0)[:FILES_WATCHED]  # those that failed last
-        left = {file.path: (*file.mark, ticks) for file, ticks in files}
-        for file in islice((file for file, ticks in files if ticks >= QUIET_TICKS), FILES_PER_TICK):
-            if not _has_time(file, time.monotonic() - started):
-                continue
-            try:
-                if _take(postgres, folder, reader, file, taken):
-                    del left[file.path]
-            except (IngestionError, OSError) as error:
-                _log.warning("a dropped file is left where it is", path=file.path, reason=str(error))
-                left[file.path] = (*file.mark, -FAILURE_TICKS)
+        left = take_quiet(folder.files(), lambda file: _take(postgres, folder, reader, file, taken), seen=seen)
     return taken, left
-
-
-def _quiet_ticks(file: DroppedFile, seen: Marks) -> int:
-    *mark, ticks = seen.get(file.path, (0, 0, 0))
-    return ticks + 1 if tuple(mark) == file.mark else 0
-
-
-def _has_time(file: DroppedFile, seconds: float) -> bool:
-    return seconds < (WORK_SECONDS / 4 if file.size_bytes > LARGE_BYTES else WORK_SECONDS)
 
 
 def _take(postgres: Postgres, folder: DropFolder, reader: Reader, file: DroppedFile, taken: Taken) -> bool:

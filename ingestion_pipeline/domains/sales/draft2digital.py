@@ -32,13 +32,14 @@ from ingestion_pipeline.domains.sales.delimited_values import (
     identifier,
     is_blank,
     isbn,
-    required_amounts,
     truth,
     words,
 )
 
 PLATFORM = "draft2digital"
 SMASHWORDS = "Smashwords"
+NOTHING_IN = "USD"
+"""The currency of a free copy that states none: nothing is nothing in any."""
 EBOOK_ISBN, PRINT_ISBN = "Ebook ISBN", "Paperback ISBN"
 START, END, TITLE_ID, TITLE, AUTHOR = "Start Date", "End Date", "Title ID", "Title", "Primary Author"
 DISTRIBUTOR, VENDOR, COUNTRY, SALES_MODEL = "Distributor", "Vendor", "Country", "Sales Model"
@@ -137,8 +138,13 @@ def _ledger(judged: Judged, *, name: str, isbn_column: str) -> pa.Table:
     judged.refuse(holds(pc.is_null(storefront)), VENDOR, "the name of a store")
     listed = judged.understood(LIST_PRICE, amounts(mark), MONEY)
     offer = judged.understood(OFFER_PRICE, amounts(mark), MONEY)
-    share = judged.understood(SHARE, required_amounts(mark), MONEY)
-    code = judged.understood(CURRENCY, lambda text: currency(text, name=name), pa.string())
+    share = judged.understood(SHARE, amounts(mark), MONEY)
+    is_free = pc.equal(pc.coalesce(offer, listed), Decimal(0))
+    share = pc.if_else(pc.and_(pc.is_null(share), pc.fill_null(is_free, fill_value=False)), Decimal(0), share)
+    judged.refuse(holds(pc.is_null(share)), SHARE, "a number")
+    code = judged.understood(CURRENCY, lambda text: None if is_blank(text) else currency(text, name=name), pa.string())
+    code = pc.if_else(pc.and_(pc.is_null(code), pc.equal(share, Decimal(0))), NOTHING_IN, code)
+    judged.refuse(holds(pc.is_null(code)), CURRENCY, "an ISO 4217 code such as USD")
     country = judged.understood(COUNTRY, country_code, pa.string())
     model = judged.understood(SALES_MODEL, words, pa.string())
     usd = judged.understood(SHARE_USD, amounts(mark), MONEY)

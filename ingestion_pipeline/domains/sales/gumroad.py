@@ -86,6 +86,7 @@ def parse(file: BinaryIO | Path, name: str) -> ParsedReport:
         judged.leave_out(is_none)
     cells = _cells(judged, mark, day_order(judged.texts((DAY,)), name=name))
     found = {it[ID]: ledger_row(_sale(it), report="gumroad_csv", row_number=it["row_number"]) for it in cells}
+    skipped["rows of a purchase that stands again below"] += len(cells) - len(found)
     report = report_of("gumroad_csv", found.values(), problems=judged.problems, skipped=+skipped)
     return replace(
         report,

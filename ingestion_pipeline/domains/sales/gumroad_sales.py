@@ -31,6 +31,7 @@ PLATFORM, STOREFRONT, CURRENCY = "gumroad", "Gumroad", "USD"
 _CENT = Decimal("0.01")
 _EIGHT_PLACES = Decimal("0.00000001")
 _AMOUNT = re.compile(r"\d[\d,]*(?:\.\d+)?")
+_DECIMAL_COMMA = re.compile(r",\d{1,2}$")
 _FORMATS = (
     ("audiobook", re.compile(r"\b(audio ?book|mp3|m4b)\b", re.IGNORECASE)),
     ("hardcover", re.compile(r"\bhard(cover|back)\b", re.IGNORECASE)),
@@ -272,9 +273,12 @@ def _dollars(cents: int) -> Decimal:
 
 
 def _refunded(sale: Sale, charged: Decimal) -> Decimal | None:
-    """The list has no refund amount, but what may still be refunded, in the product's currency."""
+    """The list has no refund amount, but what may still be refunded, in the product's currency.
+
+    Nothing refundable says nothing of a partial refund: Gumroad says so, too, when the payment's processor is gone.
+    """
     rest = _first_amount(sale.amount_refundable_in_currency or "")
-    if rest is None:
+    if not rest:
         return None
     if sale.currency_symbol == "$":
         return max(charged - rest, Decimal(0))
@@ -285,8 +289,11 @@ def _refunded(sale: Sale, charged: Decimal) -> Decimal | None:
 
 
 def _first_amount(text: str) -> Decimal | None:
+    """The number in `text`, thousands by commas; None where a comma may be a decimal one."""
     match = _AMOUNT.search(text)
-    return Decimal(match[0].replace(",", "")) if match else None
+    if match is None or _DECIMAL_COMMA.search(match[0]):
+        return None
+    return Decimal(match[0].replace(",", ""))
 
 
 def _problem(number: int, seen: object, error: Exception) -> RowProblem:

@@ -19,26 +19,36 @@ import pyarrow as pa
 import python_calamine
 
 BATCH_ROWS = 16_384
-UNREADABLE = 3
+UNREADABLE, TOO_LARGE = 3, 4
 
 
-def main(memory_bytes: int, cpu_seconds: int) -> int:
+class TooManyCellsError(Exception):
+    """The sheets are larger than any report: an area that is nearly empty takes memory like one that is full."""
+
+
+def main(memory_bytes: int, cpu_seconds: int, most_cells: int) -> int:
     pa.set_memory_pool(pa.system_memory_pool())
     _limit(memory_bytes, cpu_seconds)
     try:
         with python_calamine.CalamineWorkbook.from_filelike(sys.stdin.buffer) as workbook:
-            write_sheets(workbook, sys.stdout.buffer)
+            write_sheets(workbook, sys.stdout.buffer, most_cells)
+    except TooManyCellsError:
+        return TOO_LARGE
     except (python_calamine.CalamineError, OSError, ValueError) as error:
         sys.stderr.write(f"{type(error).__name__}: {error}")
         return UNREADABLE
     return 0
 
 
-def write_sheets(workbook: python_calamine.CalamineWorkbook, output: BinaryIO) -> None:
+def write_sheets(workbook: python_calamine.CalamineWorkbook, output: BinaryIO, most_cells: int) -> None:
+    cells = 0
     output.write(json.dumps(workbook.sheet_names).encode() + b"\n")
     for name in workbook.sheet_names:
         sheet = workbook.get_sheet_by_name(name)
         width = sheet.width
+        cells += width * sheet.height
+        if cells > most_cells:
+            raise TooManyCellsError
         schema = pa.schema(
             [
                 field
@@ -101,4 +111,4 @@ def _limit(memory_bytes: int, cpu_seconds: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]), int(sys.argv[2])))
+    sys.exit(main(*map(int, sys.argv[1:4])))

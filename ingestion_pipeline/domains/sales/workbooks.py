@@ -39,6 +39,8 @@ MAX_UNPACKED_BYTES = 400 * 1024**2
 MAX_RATIO = 200
 MAX_MEMBERS = 2_000
 MAX_COLUMNS = 500
+MAX_CELLS = 10_000_000
+"""Of all sheets together, with the empty ones between: 28 bytes each in this process."""
 PROCESS_MEMORY_BYTES = 1024**3
 PROCESS_CPU_SECONDS = 120
 
@@ -230,7 +232,7 @@ def _read_workbook(copy: BinaryIO, name: str) -> list[Sheet]:
     with (
         tempfile.TemporaryFile() as errors,
         subprocess.Popen(  # noqa: S603 - our own program, no shell
-            [sys.executable, "-I", str(program), str(PROCESS_MEMORY_BYTES), str(PROCESS_CPU_SECONDS)],
+            [sys.executable, "-I", str(program), *map(str, (PROCESS_MEMORY_BYTES, PROCESS_CPU_SECONDS, MAX_CELLS))],
             stdin=copy,
             stdout=subprocess.PIPE,
             stderr=errors,
@@ -256,6 +258,8 @@ def _read_workbook(copy: BinaryIO, name: str) -> list[Sheet]:
 def _why(name: str, code: int, said: str) -> str:
     if code == 3:  # noqa: PLR2004 - workbook_process.UNREADABLE
         return f"{name!r} is not a readable workbook ({said}): open it and save it again as .xlsx"
+    if code == 4:  # noqa: PLR2004 - workbook_process.TOO_LARGE
+        return f"{name!r} has sheets of more than {MAX_CELLS:,} cells: refused; export a shorter period"
     return (
         f"{name!r} needs more than {PROCESS_MEMORY_BYTES // 1024**2} MB of memory or {PROCESS_CPU_SECONDS} s to read: "
         "refused; export a shorter period"
@@ -316,11 +320,15 @@ def _read_text(copy: BinaryIO, start: bytes, name: str) -> Sheet:
 
 def _row_batches(text: Iterable[str], delimiter: str) -> Iterator[list[list[str]]]:
     rows = csv.reader(text, delimiter=delimiter, strict=True)
+    cells = 0
     while batch := list(islice(rows, _CSV_BATCH_ROWS)):
         if any(len(row) > MAX_COLUMNS for row in batch):
             raise csv.Error(f"a row of more than {MAX_COLUMNS} cells before line {rows.line_num}")
         if any("\x00" in cell for row in batch for cell in row):
             raise csv.Error(f"a NUL character before line {rows.line_num}")
+        cells += sum(map(len, batch))
+        if cells > MAX_CELLS:
+            raise csv.Error(f"more than {MAX_CELLS:,} cells before line {rows.line_num}: export a shorter period")
         yield batch
 
 

@@ -12,10 +12,11 @@ import pytest
 
 from ingestion_pipeline.core.errors import StoreUnavailableError
 from ingestion_pipeline.domains.operations import drop
-from ingestion_pipeline.domains.operations.drop import QUIET_TICKS, Marks, Taken, drop_sensor, take_files
+from ingestion_pipeline.domains.operations.drop import Taken, deliveries_folder, drop_sensor, take_files
 from ingestion_pipeline.domains.operations.received import Reader
 from ingestion_pipeline.settings import Settings
-from ingestion_pipeline.storage.drop_folder import DropFolder, drop_folder
+from ingestion_pipeline.storage import drop_folder
+from ingestion_pipeline.storage.drop_folder import QUIET_TICKS, DropFolder, Marks
 from ingestion_pipeline.storage.inbox import NewDelivery, accept_all
 from ingestion_pipeline.storage.postgres import Postgres
 from ingestion_pipeline_tests.domains.operations.deliveries import TYPES, kept, make_body
@@ -32,7 +33,7 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def folder(root: Path) -> DropFolder:
-    return drop_folder(str(root))
+    return deliveries_folder(str(root))
 
 
 def seen_quiet(postgres: Postgres, folder: DropFolder, marks: Marks | None = None) -> Marks:
@@ -302,8 +303,8 @@ def test_files_that_cannot_be_moved_wait_and_hold_up_no_others(
     postgres: Postgres, folder: DropFolder, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They are as many as a tick looks at; each is tried again after a while, and leaves nothing in rejected/."""
-    monkeypatch.setattr(drop, "FILES_PER_TICK", 2)
-    monkeypatch.setattr(drop, "FAILURE_TICKS", 3)
+    monkeypatch.setattr(drop_folder, "FILES_PER_TICK", 2)
+    monkeypatch.setattr(drop_folder, "FAILURE_TICKS", 3)
     (root / "rejected").write_bytes(b"")  # no folder can be made of it
     for name in ("a.json", "b.json"):
         (root / name).write_bytes(b"{")
@@ -322,7 +323,7 @@ def test_files_that_cannot_be_moved_wait_and_hold_up_no_others(
         assert len(attempts) < 10
     assert {"a.json", "b.json", "rejected"} == {name for name in names(root) if not name.startswith("processed/")}
     assert 1 == attempts.count("c.json")
-    for _ in range(2 * (drop.FAILURE_TICKS + QUIET_TICKS)):
+    for _ in range(2 * (drop_folder.FAILURE_TICKS + QUIET_TICKS)):
         _, marks = take_files(postgres, folder, READER, seen=marks)
     assert 2 <= attempts.count("a.json") <= 4
 
@@ -334,9 +335,9 @@ def test_a_large_file_is_not_begun_late_in_a_tick(
     (root / "large.ndjson").write_bytes(lines(*(make_body(id=str(n)) for n in range(50))))
     (root / "small.json").write_bytes(lines(make_body(id="small")))
     marks = seen_quiet(postgres, folder)
-    monkeypatch.setattr(drop, "LARGE_BYTES", 1_000)
+    monkeypatch.setattr(drop_folder, "LARGE_BYTES", 1_000)
     with monkeypatch.context() as patched:
-        patched.setattr(drop.time, "monotonic", iter((0.0, *[drop.WORK_SECONDS / 2] * 10)).__next__)
+        patched.setattr(drop_folder.time, "monotonic", iter((0.0, *[drop_folder.WORK_SECONDS / 2] * 10)).__next__)
         taken, marks = take_files(postgres, folder, READER, seen=marks)
     assert (1, {"large.ndjson"}) == (taken.accepted, set(marks))
     assert 50 == take_files(postgres, folder, READER, seen=marks)[0].accepted
@@ -372,7 +373,7 @@ def test_work_of_a_tick_is_bounded(
     """What is left is taken in the next one."""
     for number in range(5):
         (root / f"{number}.json").write_bytes(lines(make_body(id=str(number))))
-    monkeypatch.setattr(drop, "FILES_PER_TICK", 2)
+    monkeypatch.setattr(drop_folder, "FILES_PER_TICK", 2)
     total, ticks, marks = 0, 0, {}
     while names(root) - {name for name in names(root) if name.startswith("processed/")}:
         taken, marks = take_files(postgres, folder, READER, seen=marks)
@@ -381,7 +382,7 @@ def test_work_of_a_tick_is_bounded(
         assert ticks < 20
     assert 5 == total
     (root / "late.json").write_bytes(lines(make_body(id="late")))
-    monkeypatch.setattr(drop, "WORK_SECONDS", -1.0)
+    monkeypatch.setattr(drop_folder, "WORK_SECONDS", -1.0)
     for _ in range(QUIET_TICKS + 2):
         taken, marks = take_files(postgres, folder, READER, seen=marks)
         assert (0, {"late.json"}) == (taken.files, set(marks))

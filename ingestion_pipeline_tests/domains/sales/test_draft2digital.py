@@ -475,3 +475,11 @@ def test_law_keys_are_distinct_and_repeatable(rows):
     assert len(set(keys)) == len(keys) == 2 * len(rows)
     assert parse(report(doubled)).rows["natural_key"].to_pylist() == keys
     assert parse(report(rows)).rows["natural_key"].to_pylist() == keys[: len(rows)]
+
+
+def test_a_free_copy_may_state_neither_money_nor_currency():
+    """It is worth nothing in any."""
+    free = sale(List_Price_Per_Unit="0", offer="0", Publisher_Share="", Currency_Code="")
+    [found] = rows_of(free)
+    assert (found["kind"], found["royalty"], found["currency"]) == ("free", Decimal(0), "USD")
+    assert ["Publisher Share"] == [it.column for it in parse(report([sale(), sale(Publisher_Share="")])).problems]

@@ -129,6 +129,8 @@ def test_a_partial_refund_in_another_currency_is_a_part_of_the_price():
     [
         {"amount_refundable_in_currency": None},
         {"amount_refundable_in_currency": ""},
+        {"amount_refundable_in_currency": "0.00"},
+        {"currency_symbol": "€", "formatted_display_price": "€9,99"},
         {"currency_symbol": "€", "formatted_display_price": "free"},
     ],
 )
@@ -349,3 +351,10 @@ def test_law_two_halves_are_the_whole(bought, data):
     cut = data.draw(st.integers(0, len(named)))
     for read in (from_api, from_csv):
         assert without_place(read(*named[:cut]) + read(*named[cut:])) == without_place(read(*named))
+
+
+def test_a_purchase_that_stands_twice_counts_once_and_is_told():
+    """As it stands last."""
+    parsed = parse(report([row(Purchase()), row(Purchase())]))
+    assert 1 == parsed.rows.num_rows
+    assert ["1 rows of a purchase that stands again below"] == [it.reason for it in parsed.skipped]

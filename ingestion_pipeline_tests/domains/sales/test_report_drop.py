@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import psycopg
@@ -13,13 +14,15 @@ from pydantic import SecretStr
 from ingestion_pipeline.core.errors import ConfigurationError, StoreUnavailableError
 from ingestion_pipeline.domains.sales import report_drop
 from ingestion_pipeline.domains.sales.ingestion_automation import JOBS, SCHEDULES, SENSORS
-from ingestion_pipeline.domains.sales.report_drop import FILES_PER_TICK, ReportFolder, platform_of, take_reports
+from ingestion_pipeline.domains.sales.report_drop import Taken, is_report, report_folder, take_reports
 from ingestion_pipeline.settings import Settings
+from ingestion_pipeline.storage import drop_folder
+from ingestion_pipeline.storage.drop_folder import QUIET_TICKS, Marks
 from ingestion_pipeline.storage.postgres import Postgres
 from ingestion_pipeline_tests.domains.sales import smashwords_reports
 from ingestion_pipeline_tests.domains.sales.kdp_reports import Sale, estimate_sheets, workbook
 from ingestion_pipeline_tests.domains.sales.served_sales import options
-from ingestion_pipeline_tests.domains.sales.works import Works
+from ingestion_pipeline_tests.domains.sales.works import Works, written_long_ago
 
 BOOK = workbook(estimate_sheets([Sale()]))
 NAME = "KDP_Dashboard-1.xlsx"
@@ -32,15 +35,22 @@ def works(worker_url: str, database_url: str, tmp_path: Path) -> Iterator[Works]
         yield Works(postgres, owner, options(tmp_path))
 
 
-def tick(works: Works, seen: report_drop.Marks | None = None) -> tuple[int, dict[str, tuple[int, int]]]:
-    return take_reports(works.postgres, works.options, ReportFolder.at(works.options), seen=seen or {})
+def tick(works: Works, seen: Marks | None = None) -> Taken:
+    return take_reports(works.postgres, works.options, report_folder(works.options), seen=seen or {})
+
+
+def seen_quiet(works: Works, marks: Marks | None = None) -> Marks:
+    """After as many ticks as a file must be quiet; nothing is taken in them."""
+    for _ in range(QUIET_TICKS):
+        seen = tick(works, marks)
+        assert 0 == seen.reports
+        marks = seen.left
+    return marks or {}
 
 
 def taken(works: Works) -> int:
-    """Two ticks, as a file is taken when it looks the same twice."""
-    _, marks = tick(works)
-    count, _ = tick(works, marks)
-    return count
+    """How many the next tick takes of what lies there."""
+    return tick(works, seen_quiet(works)).reports
 
 
 def left(works: Works) -> list[str]:
@@ -49,12 +59,12 @@ def left(works: Works) -> list[str]:
 
 
 def test_a_dropped_report_becomes_a_job_and_moves_aside(works: Works) -> None:
-    """Taken at the second look; the ledger is the account owner's, and says when the file was written."""
+    """Taken once it is quiet; the ledger is the account owner's, and says when the file was written."""
     file = works.drop(f"amazon_kdp/{NAME}", BOOK)
     os.utime(file, (1_700_000_000, 1_700_000_000))
-    count, marks = tick(works)
-    assert (0, [f"amazon_kdp/{NAME}"], []) == (count, list(marks), works.queue.jobs())
-    assert (1, {}) == tick(works, marks)
+    marks = seen_quiet(works)
+    assert ([f"amazon_kdp/{NAME}"], []) == (list(marks), works.queue.jobs())
+    assert Taken(reports=1, strangers=[], left={}) == tick(works, marks)
     works.work()
     (job,) = works.queue.jobs()
     assert ("COMPLETED", "author", 1) == (job.status, job.owner_id, len(works.ledger()))
@@ -66,36 +76,63 @@ def test_a_dropped_report_becomes_a_job_and_moves_aside(works: Works) -> None:
 
 
 def test_a_report_that_still_grows_is_left(works: Works) -> None:
-    """It changed between two looks."""
+    """It changed between two looks: its time begins anew."""
     file = works.drop(f"amazon_kdp/{NAME}", BOOK[:100])
-    _, marks = tick(works)
+    marks = seen_quiet(works)
     file.write_bytes(BOOK)
-    count, marks = tick(works, marks)
-    assert (0, []) == (count, works.queue.jobs())
-    assert (1, {}) == tick(works, marks)
+    marks = seen_quiet(works, marks)
+    assert [] == works.queue.jobs()
+    assert 0 == tick(works, marks).reports
+    assert 1 == tick(works, tick(works, marks).left).reports
+
+
+def test_a_report_that_grows_while_it_is_taken_is_taken_again(works: Works, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What came after it was read must not lie unread among the processed ones."""
+    file = works.drop("smashwords/a.xls", smashwords_reports.report([smashwords_reports.own_sale()]))
+    more = smashwords_reports.report([smashwords_reports.own_sale(), smashwords_reports.own_sale(title="Another")])
+    marks = seen_quiet(works)
+    kept = report_drop._kept
+
+    def written_meanwhile(*arguments: Any) -> str:
+        sha256 = kept(*arguments)
+        file.write_bytes(more)
+        return sha256
+
+    with monkeypatch.context() as patched:
+        patched.setattr(report_drop, "_kept", written_meanwhile)
+        assert ["smashwords/a.xls"] == list(tick(works, marks).left)
+    assert ["smashwords/a.xls"] == left(works)
+    assert 1 == taken(works)
+    works.work()
+    assert 2 == len(works.ledger())
 
 
 @pytest.mark.parametrize(
-    ("path", "platform"),
+    ("path", "expected"),
     [
-        ("amazon_kdp/a.xlsx", "amazon_kdp"),
-        ("smashwords/2024/a.XLS", "smashwords"),
-        ("gumroad/Sales.csv", "gumroad"),
-        ("draft2digital/März.tsv", "draft2digital"),
-        ("a.xlsx", None),
-        ("kobo/a.xlsx", None),
-        ("amazon_kdp/a.json", None),
-        ("amazon_kdp/.a.xlsx", None),
-        ("amazon_kdp/~$a.xlsx", None),
-        ("amazon_kdp/a.xlsx.part", None),
-        ("amazon_kdp/a\n.xlsx", None),
-        ("processed/2026-01-01/amazon_kdp/a.xlsx", None),
-        ("amazon_kdp", None),
+        ("amazon_kdp/a.xlsx", True),
+        ("smashwords/2024/a.XLS", True),
+        ("gumroad/Sales.csv", True),
+        ("draft2digital/März.tsv", True),
+        ("a.xlsx", False),
+        ("kobo/a.xlsx", False),
+        ("amazon_kdp/a.json", False),
+        ("amazon_kdp/~$a.xlsx", False),
+        ("amazon_kdp/a.xlsx.part", False),
+        ("amazon_kdp", False),
     ],
 )
-def test_the_folder_says_which_platform_a_report_is_of(path: str, platform: str | None) -> None:
+def test_a_report_lies_in_the_folder_of_its_platform(path: str, *, expected: bool) -> None:
     """What programs leave while they write is no report."""
-    assert platform == platform_of(path)
+    assert expected == is_report(path)
+
+
+def test_what_is_no_report_is_named(works: Works) -> None:
+    """A folder that is spelled wrongly would wait for ever, and nobody would know."""
+    works.drop("kdp/a.xlsx", BOOK)
+    works.drop("amazon_kdp/.hidden.xlsx", BOOK)
+    works.drop("amazon_kdp/a.zip", BOOK)
+    assert Taken(reports=0, strangers=["amazon_kdp/a.zip", "kdp/a.xlsx"], left={}) == tick(works)
 
 
 def test_a_link_is_not_followed(works: Works, tmp_path: Path) -> None:
@@ -139,23 +176,26 @@ def test_the_same_report_dropped_again_is_stored_once(works: Works) -> None:
     assert (1, 1, 2) == (len(works.files()), len(works.ledger()), len(left(works)))
 
 
-def test_one_tick_takes_a_bounded_number(works: Works) -> None:
+def test_one_tick_takes_a_bounded_number(works: Works, monkeypatch: pytest.MonkeyPatch) -> None:
     """The rest is taken by the next."""
-    for number in range(FILES_PER_TICK + 2):
+    monkeypatch.setattr(drop_folder, "FILES_PER_TICK", 3)
+    for number in range(5):
         works.drop(f"amazon_kdp/{number}.xlsx", b"%d" % number)
-    _, marks = tick(works)
-    count, marks = tick(works, marks)
-    assert (FILES_PER_TICK, 2) == (count, len(marks))
-    assert (2, {}) == tick(works, marks)
+    first = tick(works, seen_quiet(works))
+    assert (3, 2) == (first.reports, len(first.left))
+    assert 2 == tick(works, first.left).reports
 
 
 def test_an_empty_payload_takes_what_waits(works: Works) -> None:
     """Of that platform only, now."""
-    works.drop(f"amazon_kdp/{NAME}", BOOK)
-    works.drop("smashwords/a.xls", smashwords_reports.report([smashwords_reports.own_sale()]))
+    written_long_ago(works.drop(f"amazon_kdp/{NAME}", BOOK))
+    works.drop("amazon_kdp/being_written.csv", b"half of it")
+    written_long_ago(works.drop("smashwords/a.xls", smashwords_reports.report([smashwords_reports.own_sale()])))
     job = works.run("amazon_kdp", {})
     assert ("COMPLETED", {"platform": "amazon_kdp", "queued": 1}) == (job.status, job.output_data)
-    assert ["smashwords/a.xls"] == [path for path in left(works) if not path.startswith("processed")]
+    assert ["amazon_kdp/being_written.csv", "smashwords/a.xls"] == [
+        path for path in left(works) if not path.startswith("processed")
+    ]
     assert {"amazon_kdp"} == {row["platform"] for row in works.ledger()}
 
 
@@ -165,7 +205,7 @@ def test_without_a_folder_an_empty_payload_names_the_setting(works: Works) -> No
     assert "FAILED" == job.status
     assert "SALES_DROP_URL" in str(job.error_message)
     with pytest.raises(ConfigurationError):
-        ReportFolder.at(options(Path("x"), drop_url=None))
+        report_folder(options(Path("x"), drop_url=None))
 
 
 def test_a_folder_that_is_away_is_told(works: Works) -> None:
@@ -204,8 +244,12 @@ def test_the_sensor_remembers_what_it_saw(works: Works, settings: Settings) -> N
         return found.cursor, str(found.skip_message)
 
     works.drop(f"amazon_kdp/{NAME}", BOOK)
-    cursor, said = tick(None)
-    assert "0 report(s) queued; 1 file(s)" in said
+    works.drop("kdp/b.xlsx", BOOK)
+    cursor = None
+    for _ in range(QUIET_TICKS):
+        cursor, said = tick(cursor)
+        assert "0 report(s) queued; 1 file(s)" in said
+    assert "kdp/b.xlsx" in said
     _, said = tick(cursor)
     assert "1 report(s) queued; 0 file(s)" in said
     assert 1 == len(works.queue.jobs())

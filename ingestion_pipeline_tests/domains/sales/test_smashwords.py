@@ -273,3 +273,18 @@ def test_law_parts_of_the_time_are_the_whole(rows, data):
     keys = [key for part in parts for key in keys_of(*part)]
     assert sorted(keys) == sorted(keys_of(*rows))
     assert len(set(keys)) == len(rows)
+
+
+def test_a_cut_that_was_renamed_quarantines_the_file():
+    """Without it `net` could not be checked any more, and nobody would be told."""
+    header = ["retailerShare" if column == "retailerCut" else column for column in HEADER]
+    row = {("retailerShare" if column == "retailerCut" else column): text for column, text in retailer_sale().items()}
+    with pytest.raises(QuarantineError, match="no column 'retailerCut', but an unknown one 'retailerShare'"):
+        parse(report([row], header=header))
+
+
+def test_a_refund_that_pays_is_refused():
+    """Copies came back, and money with them: one of the two is wrong."""
+    parsed = parse(report([own_sale(), own_sale(quantity=-1, amount="1.99", net="1.63")]))
+    assert [("net", "1.63")] == [(it.column, it.seen) for it in parsed.problems]
+    assert 1 == parsed.rows.num_rows

@@ -6,6 +6,7 @@ import zipfile
 from datetime import date, datetime
 from pathlib import Path
 
+import openpyxl
 import pytest
 
 from ingestion_pipeline.core.errors import TransientError
@@ -122,6 +123,18 @@ def test_a_bomb_in_memory_kills_only_its_own_process():
     """A grid of 17 thousand million cells in a file of a few kilobytes."""
     assert "memory" in refusal(damaged.memory_bomb())
     assert read(workbook({"A": [["x"]]}))[0].head(1) == [["x"]]
+
+
+def test_sheets_that_are_nearly_empty_count_with_the_space_between():
+    """Each would be accepted; together they would take the memory of the process that asked."""
+    book = openpyxl.Workbook()
+    for number in range(2):
+        sheet = book.create_sheet(f"S{number}")
+        sheet.cell(row=1, column=1, value="x")
+        sheet.cell(row=20_000, column=300, value="x")
+    file = io.BytesIO()
+    book.save(file)
+    assert "more than 10,000,000 cells" in refusal(file.getvalue())
 
 
 def test_a_member_that_stands_twice_is_refused():
