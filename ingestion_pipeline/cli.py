@@ -7,7 +7,7 @@ store or provider cannot be reached, so trying again later may help; 130 stopped
 import json
 import shlex
 import sys
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,9 +20,9 @@ from rich.table import Table as RichTable
 
 from ingestion_pipeline.commands import alerts, deliveries, events, imports, jobs, sales
 from ingestion_pipeline.commands.intake import tokens
+from ingestion_pipeline.commands.stores import DAY, command_settings, opened_postgres
 from ingestion_pipeline.core.clock import utc_now
 from ingestion_pipeline.core.errors import ConfigurationError, IngestionError, TransientError
-from ingestion_pipeline.core.logs import configure_logging
 from ingestion_pipeline.core.windows import Window
 from ingestion_pipeline.settings import Provider, Settings, export
 
@@ -84,7 +84,8 @@ def demo(
     from ingestion_pipeline.demo import demo_choice, demo_environment, demo_windows, run_demo
 
     choice = demo_choice(provider, path)
-    settings = _settings(choice)
+    export(choice)
+    settings = command_settings()
     windows = demo_windows(settings, days=days)
     environment = demo_environment(settings, windows)
     with _database(settings) as database:
@@ -106,7 +107,7 @@ def up() -> None:
     def tell(text: str) -> None:
         out.print(text, markup=False)
 
-    settings = _settings()
+    settings = command_settings()
     require_targets(settings)
     with _database(settings) as environment, _watched_database(settings):
         code = run_stack(settings, environment | embedded_secrets(settings, tell=tell), tell=tell)
@@ -118,13 +119,13 @@ def intake() -> None:
     """Serve the HTTP intake alone, to stay. Ctrl-C or SIGTERM ends it when every request is answered."""
     from ingestion_pipeline.commands.intake import serve_intake
 
-    serve_intake(_settings(), tell=lambda text: out.print(text, markup=False))
+    serve_intake(command_settings(), tell=lambda text: out.print(text, markup=False))
 
 
 @app.command()
 def migrate() -> None:
     """Bring the database to the newest schema."""
-    settings = _settings()
+    settings = command_settings()
     with _database(settings) as environment:
         export(environment)
         from dagster import DagsterInstance
@@ -139,7 +140,7 @@ def check() -> None:
     """Try database, Redis, lake and provider; say which fails and why."""
     from ingestion_pipeline.checkup import checkup
 
-    results = checkup(_settings())
+    results = checkup(command_settings())
     for result in results:
         mark = "[green]ok[/]  " if result.ok else "[red]FAIL[/]"
         out.print(f"{mark}  {result.part:<9} {escape(result.text)}")
@@ -151,15 +152,15 @@ def check() -> None:
 @app.command()
 def backfill(
     domain: Annotated[str, typer.Argument(help="Whose partitions: market")],
-    first: Annotated[datetime, typer.Option("--from", formats=["%Y-%m-%d"], help="First UTC day")],
-    last: Annotated[datetime, typer.Option("--to", formats=["%Y-%m-%d"], help="Last UTC day")],
+    first: Annotated[datetime, typer.Option("--from", formats=[DAY], help="First UTC day")],
+    last: Annotated[datetime, typer.Option("--to", formats=[DAY], help="Last UTC day")],
     again: Annotated[bool, typer.Option(help="Build also what has been built")] = False,
     days_per_run: Annotated[int, typer.Option(min=1, help="Partitions in one run")] = 90,
 ) -> None:
     """Build the daily and weekly partitions of a domain. Broken off, it goes on where it stopped."""
     from ingestion_pipeline.backfill import run_backfill
 
-    settings = _settings()
+    settings = command_settings()
     window = _window(first.date(), last.date(), settings)
     if domain != "market":
         raise ConfigurationError("DOMAIN", domain, "market")
@@ -178,17 +179,14 @@ def show(
     from ingestion_pipeline.domains.market.reads import daily_bars, latest_snapshot
     from ingestion_pipeline.storage.cache import cache
     from ingestion_pipeline.storage.lake import Lake
-    from ingestion_pipeline.storage.postgres import Postgres
 
-    settings = _settings()
+    settings = command_settings()
     ttl = settings.cache_ttl_seconds
-    with _database(settings, purpose="read") as environment:
+    with opened_postgres(settings) as postgres:
         values, lake = cache(settings), Lake(settings)
-        with closing(Postgres(environment["DATABASE_URL"])) as postgres:
-            rows = {
-                symbol: latest_snapshot(values, postgres, symbol, ttl_seconds=ttl)
-                for symbol in settings.ingestion_markets
-            }
+        rows = {
+            symbol: latest_snapshot(values, postgres, symbol, ttl_seconds=ttl) for symbol in settings.ingestion_markets
+        }
     closes = {
         symbol: [bar["close"] for bar in daily_bars(values, lake, symbol, days=CLOSES, ttl_seconds=ttl)][-CLOSES:]
         for symbol in rows
@@ -204,12 +202,8 @@ def show(
 @app.command()
 def rejects(limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many, newest first")] = 20) -> None:
     """The rows that were refused, with the reason."""
-    from ingestion_pipeline.storage.postgres import Postgres
-
-    with _database(_settings(), purpose="read") as environment:
-        postgres = Postgres(environment["DATABASE_URL"])
+    with opened_postgres() as postgres:
         rows = postgres.read("recent_rejects", {"limit": limit})
-        postgres.close()
     if not rows:
         out.print("no rejects")
     for row in rows:
@@ -226,7 +220,7 @@ def env() -> None:
 
     Use it as: eval "$(ingestion-pipeline env)"; stop the server with `ingestion-pipeline stop`.
     """
-    with _database(_settings(), purpose="run", keep_running=True) as environment:
+    with _database(command_settings(), purpose="run", keep_running=True) as environment:
         for name, value in environment.items():
             typer.echo(f"export {name}={shlex.quote(value)}")
 
@@ -237,7 +231,7 @@ def stop() -> None:
     from ingestion_pipeline.storage.database import require_writable_home
     from ingestion_pipeline.storage.embedded import stop_when_unused
 
-    settings = _settings()
+    settings = command_settings()
     require_writable_home(settings)
     if stop_when_unused(settings.ingestion_home / "postgres"):
         out.print("the embedded PostgreSQL is stopped")
@@ -254,14 +248,6 @@ def settings() -> None:
         default = Settings.model_fields[name.lower()].default
         shown = ",".join(default) if isinstance(default, tuple) else default
         out.print(f"{name:<28} {text}" + (f" (default {shown})" if shown not in (None, "") else ""), markup=False)
-
-
-def _settings(overrides: dict[str, str] | None = None) -> Settings:
-    if overrides:
-        export(overrides)
-    settings = Settings.from_environment()
-    configure_logging(settings.log_level, style=settings.log_format, secrets=settings.secrets())
-    return settings
 
 
 @contextmanager

@@ -2,15 +2,13 @@
 
 import json
 from collections.abc import Mapping
-from contextlib import closing
 from typing import Annotated, Any
 
 import typer
 
+from ingestion_pipeline.commands.stores import command_settings, opened_postgres
 from ingestion_pipeline.core.clock import utc_now
 from ingestion_pipeline.core.errors import ConfigurationError
-from ingestion_pipeline.core.logs import configure_logging
-from ingestion_pipeline.settings import Settings
 
 FAILED = 1
 
@@ -24,13 +22,7 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line")] = False,  # noqa: FBT002
 ) -> None:
     """Alerts that are not over: since when, how often, who has been told, who could not be."""
-    from ingestion_pipeline.storage.database import database
-    from ingestion_pipeline.storage.postgres import Postgres
-
-    with (
-        database(_settings(), purpose="read") as environment,
-        closing(Postgres(environment["DATABASE_URL"])) as postgres,
-    ):
+    with opened_postgres() as postgres:
         rows = postgres.read("alerts_list", {"with_resolved": with_resolved, "limit": limit})
     for row in rows:
         typer.echo(json.dumps(row, default=str) if as_json else _line(row))
@@ -43,7 +35,7 @@ def test() -> None:
     """Send a test alert to every target, whatever ALERT_MIN_SEVERITY, and say who took it."""
     from ingestion_pipeline.providers.alerts import Message, deliver, require_targets
 
-    settings = _settings()
+    settings = command_settings()
     targets = require_targets(settings)
     if not targets:
         raise ConfigurationError("ALERT_WEBHOOK_URL", "", "this or ALERT_TARGETS, or nobody is told of anything")
@@ -54,12 +46,6 @@ def test() -> None:
         typer.echo(f"{target.name}  {problem or 'taken'}")
     if any(problem for (problem,) in outcomes.values()):
         raise typer.Exit(FAILED)
-
-
-def _settings() -> Settings:
-    settings = Settings.from_environment()
-    configure_logging(settings.log_level, style=settings.log_format, secrets=settings.secrets())
-    return settings
 
 
 def _line(row: Mapping[str, Any]) -> str:

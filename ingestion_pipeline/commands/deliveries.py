@@ -1,29 +1,21 @@
 """The commands of whoever looks after the inbox: list deliveries, look at one, replay or discard what was refused."""
 
 import json
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from datetime import datetime, timedelta
-from getpass import getuser
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Literal
-from uuid import UUID
 
 import typer
 
+from ingestion_pipeline.commands.stores import DAY, end_of, opened_postgres, operator, start_of, uuid_of
 from ingestion_pipeline.core.errors import ConfigurationError
-from ingestion_pipeline.core.logs import configure_logging
-from ingestion_pipeline.core.windows import midnight
-from ingestion_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from ingestion_pipeline.domains.operations.delivery_replay import Selection
-    from ingestion_pipeline.storage.postgres import Postgres
 
 deliveries = typer.Typer(
     help="Webhooks and dropped files: what was delivered, what became of it.", no_args_is_help=True
 )
 
-DAY = "%Y-%m-%d"
 DEFAULT_ROWS, MOST_ROWS = 20, 10_000
 KNOWN_ID = "the id of a delivery; `deliveries list` shows them"
 Status = Literal["pending", "processed", "rejected", "dead"]
@@ -50,14 +42,14 @@ def show_all(
     from ingestion_pipeline.domains.operations.delivery_reads import read_deliveries
     from ingestion_pipeline.intake.problems import printable
 
-    with _postgres() as postgres:
+    with opened_postgres() as postgres:
         rows = read_deliveries(
             postgres,
             status=status,
             source=source,
             event_type=event_type,
-            first=_start(first),
-            before=_end(last),
+            first=start_of(first),
+            before=end_of(last),
             limit=limit,
         )
     for row in rows:
@@ -77,8 +69,8 @@ def show(delivery_id: Annotated[str, typer.Argument(help="The delivery's id")]) 
     """One delivery with what was sent, as JSON."""
     from ingestion_pipeline.domains.operations.delivery_reads import read_delivery
 
-    with _postgres() as postgres:
-        row = read_delivery(postgres, _uuid(delivery_id))
+    with opened_postgres() as postgres:
+        row = read_delivery(postgres, uuid_of(delivery_id, option="DELIVERY_ID", expected=KNOWN_ID))
     if row is None:
         raise ConfigurationError("DELIVERY_ID", delivery_id, KNOWN_ID)
     row["payload"] = json.loads(row["payload"])
@@ -102,8 +94,8 @@ def replay(
     from ingestion_pipeline.kinds import DELIVERY_TYPES
 
     selection = _selection(delivery_id, status, source, event_type, first, last)
-    with _postgres() as postgres:
-        done = replay_deliveries(postgres, DELIVERY_TYPES, selection, by=_operator(), is_dry_run=dry_run, most=limit)
+    with opened_postgres() as postgres:
+        done = replay_deliveries(postgres, DELIVERY_TYPES, selection, by=operator(), is_dry_run=dry_run, most=limit)
     are = "would be" if dry_run else "are"
     typer.echo(f"{done.total} refused deliveries: {done.replayed} {are} applied again, {done.rejected} still rejected")
 
@@ -125,8 +117,8 @@ def discard(
     selection = _selection(delivery_id, status, source, event_type, first, last)
     if not selection.given():
         raise ConfigurationError("discard", "no filter", "one of --id, --status, --source, --type, --from, --to")
-    with _postgres() as postgres:
-        count = discard_deliveries(postgres, selection, by=_operator(), is_dry_run=dry_run)
+    with opened_postgres() as postgres:
+        count = discard_deliveries(postgres, selection, by=operator(), is_dry_run=dry_run)
     typer.echo(f"{count} refused deliveries {'would be' if dry_run else 'are'} removed")
 
 
@@ -135,24 +127,10 @@ def forget(source: Annotated[str, typer.Argument(help="A source that is gone for
     """Expect nothing more of a source, until it delivers again."""
     from ingestion_pipeline.domains.operations.delivery_discard import forget_source
 
-    with _postgres() as postgres:
-        if not forget_source(postgres, source, by=_operator()):
+    with opened_postgres() as postgres:
+        if not forget_source(postgres, source, by=operator()):
             raise ConfigurationError("SOURCE", source, "a source that has delivered; `deliveries list` shows them")
     typer.echo(f"{source} is no longer expected")
-
-
-@contextmanager
-def _postgres() -> "Iterator[Postgres]":
-    from ingestion_pipeline.storage.database import database
-    from ingestion_pipeline.storage.postgres import Postgres
-
-    settings = Settings.from_environment()
-    configure_logging(settings.log_level, style=settings.log_format, secrets=settings.secrets())
-    with (
-        database(settings, purpose="read") as environment,
-        closing(Postgres(environment["DATABASE_URL"])) as postgres,
-    ):
-        yield postgres
 
 
 def _selection(
@@ -166,34 +144,10 @@ def _selection(
     from ingestion_pipeline.domains.operations.delivery_replay import Selection
 
     return Selection(
-        delivery_id=None if delivery_id is None else str(_uuid(delivery_id, option="--id")),
+        delivery_id=None if delivery_id is None else str(uuid_of(delivery_id, option="--id", expected=KNOWN_ID)),
         status=status,
         source=source,
         event_type=event_type,
-        first=_start(first),
-        before=_end(last),
+        first=start_of(first),
+        before=end_of(last),
     )
-
-
-def _uuid(text: str, *, option: str = "DELIVERY_ID") -> UUID:
-    try:
-        return UUID(text)
-    except ValueError:
-        raise ConfigurationError(option, text, KNOWN_ID) from None
-
-
-def _start(day: datetime | None) -> datetime | None:
-    return None if day is None else midnight(day.date())
-
-
-def _end(day: datetime | None) -> datetime | None:
-    """Of the UTC day `day`."""
-    return None if day is None else midnight(day.date()) + timedelta(days=1)
-
-
-def _operator() -> str:
-    """Who runs the command, for the audit log."""
-    try:
-        return f"cli:{getuser()}"
-    except (KeyError, OSError):  # a container without users
-        return "cli"

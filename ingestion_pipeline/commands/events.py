@@ -3,26 +3,23 @@
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from getpass import getuser
+from datetime import datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
+from ingestion_pipeline.commands.stores import DAY, command_settings, end_of, opened_postgres, operator, start_of
 from ingestion_pipeline.core.errors import ConfigurationError
 from ingestion_pipeline.core.ids import new_id
-from ingestion_pipeline.core.logs import configure_logging
-from ingestion_pipeline.core.windows import midnight
 from ingestion_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from ingestion_pipeline.storage.lake import Lake
     from ingestion_pipeline.storage.postgres import Postgres
 
-DAY = "%Y-%m-%d"
 User = Annotated[str, typer.Option("--user", help="The person's userId")]
 
 
@@ -55,17 +52,17 @@ def replay(
         raise ConfigurationError("--id", str(reject_id), "no --id together with --failed: failed events are no rejects")
     selection = Selection(
         reject_id=reject_id,
-        first=None if first is None else midnight(first.date()),
-        before=None if last is None else midnight(last.date()) + timedelta(days=1),
+        first=start_of(first),
+        before=end_of(last),
         event_type=event_type,
         reason=reason,
     )
     with _stores() as stores:
         if failed:
-            retried = retry_failed(stores.postgres, selection, by=_operator(), is_dry_run=dry_run)
+            retried = retry_failed(stores.postgres, selection, by=operator(), is_dry_run=dry_run)
             typer.echo(f"{retried} failed event(s) {'would be' if dry_run else 'are'} tried again")
             return
-        done = replay_rejects(stores.postgres, stores.settings, selection, by=_operator(), is_dry_run=dry_run)
+        done = replay_rejects(stores.postgres, stores.settings, selection, by=operator(), is_dry_run=dry_run)
     stored = "would be stored or are duplicates" if dry_run else f"stored, {done.duplicates} duplicate(s)"
     typer.echo(f"{done.total} refused event(s): {done.accepted} {stored}, {done.rejected} still refused")
 
@@ -90,7 +87,7 @@ def erase(
             stores.settings,
             _identifier(user_id),
             mode="anonymise" if anonymise else "erase",
-            by=_operator(),
+            by=operator(),
         )
     for place, rows in sorted(done.removed.items()):
         typer.echo(f"{place.replace('_', ' '):<20} {rows}")
@@ -113,7 +110,7 @@ def export(
         _stores() as stores,
         nullcontext(sys.stdout.buffer) if output is None else _private_file(output) as target,
     ):
-        for record in records(stores.postgres, stores.lake, _identifier(user_id), by=_operator()):
+        for record in records(stores.postgres, stores.lake, _identifier(user_id), by=operator()):
             target.write(encode({"part": record.part, "content": record.content}) + b"\n")
             count += 1
         target.flush()
@@ -136,16 +133,10 @@ def _private_file(path: Path) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def _stores() -> "Iterator[Stores]":
-    from ingestion_pipeline.storage.database import database
     from ingestion_pipeline.storage.lake import Lake
-    from ingestion_pipeline.storage.postgres import Postgres
 
-    settings = Settings.from_environment()
-    configure_logging(settings.log_level, style=settings.log_format, secrets=settings.secrets())
-    with (
-        database(settings, purpose="read") as environment,
-        closing(Postgres(environment["DATABASE_URL"])) as postgres,
-    ):
+    settings = command_settings()
+    with opened_postgres(settings) as postgres:
         yield Stores(settings, postgres, Lake(settings))
 
 
@@ -155,11 +146,3 @@ def _identifier(user_id: str) -> str:
     if not 1 <= len(user_id) <= MAX_ID_LENGTH or "\0" in user_id:
         raise ConfigurationError("--user", user_id, f"1 to {MAX_ID_LENGTH} characters")
     return user_id
-
-
-def _operator() -> str:
-    """Who runs the command, for the audit log."""
-    try:
-        return f"cli:{getuser()}"
-    except (KeyError, OSError):  # a container without users
-        return "cli"

@@ -1,16 +1,14 @@
 """`ingestion-pipeline import`: the public files of Zillow, Redfin and Realtor.com into property.fundamentals."""
 
 from collections.abc import Callable, Mapping
-from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ingestion_pipeline.commands.stores import DAY, command_settings, opened_postgres
 from ingestion_pipeline.core.errors import ConfigurationError
-from ingestion_pipeline.core.logs import configure_logging
-from ingestion_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from ingestion_pipeline.domains.property.files import PublishedFile
@@ -24,7 +22,7 @@ Markets = Annotated[
     list[str] | None,
     typer.Option("--market", help="Only this market, as slug or slug=own name; repeatable. All without it"),
 ]
-Since = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Only figures of this day or later")]
+Since = Annotated[datetime | None, typer.Option(formats=[DAY], help="Only figures of this day or later")]
 DryRun = Annotated[bool, typer.Option(help="Say which markets there are, store nothing")]
 
 
@@ -69,21 +67,15 @@ def _import(
 ) -> None:
     from ingestion_pipeline.domains.property.imports import chosen_markets, import_file
     from ingestion_pipeline.storage.cache import cache
-    from ingestion_pipeline.storage.database import database
-    from ingestion_pipeline.storage.postgres import Postgres
 
-    settings = Settings.from_environment()
-    configure_logging(settings.log_level, style=settings.log_format, secrets=settings.secrets())
+    settings = command_settings()
     found = look()
     markets = chosen_markets(found, _names(market or []))
     if dry_run:
         for slug in sorted(markets.values()):
             typer.echo(slug)
         return
-    with (
-        database(settings, purpose="read") as environment,
-        closing(Postgres(environment["DATABASE_URL"])) as postgres,
-    ):
+    with opened_postgres(settings) as postgres:
         done = import_file(
             postgres,
             cache(settings),

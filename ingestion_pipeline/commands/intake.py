@@ -1,16 +1,13 @@
 """The commands of the HTTP intake: serving it alone, and the tokens with which applications call it."""
 
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 
+from ingestion_pipeline.commands.stores import opened_postgres
 from ingestion_pipeline.core.clock import utc_now
 from ingestion_pipeline.settings import Settings, export
-
-if TYPE_CHECKING:
-    from ingestion_pipeline.storage.postgres import Postgres
 
 tokens = typer.Typer(help="Tokens with which applications call the HTTP intake.", no_args_is_help=True)
 
@@ -48,7 +45,7 @@ def create(
     from ingestion_pipeline.asgi import application_scopes
     from ingestion_pipeline.intake.tokens import create_token
 
-    with _postgres() as postgres:
+    with opened_postgres() as postgres:
         typer.echo(create_token(postgres, name, scope, known=application_scopes(postgres.url), expires_in=expires_in))
 
 
@@ -57,7 +54,7 @@ def show() -> None:
     """Every token: name, scopes, since when, until when."""
     from ingestion_pipeline.intake.tokens import list_tokens
 
-    with _postgres() as postgres:
+    with opened_postgres() as postgres:
         rows = list_tokens(postgres)
     for row in rows:
         typer.echo(f"{row['name']}  {' '.join(row['scopes'])}  made {row['created_at']:%Y-%m-%d %H:%M}  {_state(row)}")
@@ -70,21 +67,9 @@ def revoke(name: Annotated[str, typer.Argument(help="The token's name")]) -> Non
     """End a token; running intakes know within seconds."""
     from ingestion_pipeline.intake.tokens import revoke_token
 
-    with _postgres() as postgres:
+    with opened_postgres() as postgres:
         revoke_token(postgres, name)
     typer.echo(f"{name} is revoked")
-
-
-@contextmanager
-def _postgres() -> "Iterator[Postgres]":
-    from ingestion_pipeline.storage.database import database
-    from ingestion_pipeline.storage.postgres import Postgres
-
-    with (
-        database(Settings.from_environment(), purpose="read") as environment,
-        closing(Postgres(environment["DATABASE_URL"])) as postgres,
-    ):
-        yield postgres
 
 
 def _state(row: dict[str, Any]) -> str:

@@ -3,18 +3,17 @@
 import json
 import re
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from difflib import get_close_matches
-from getpass import getuser
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
-from uuid import UUID
 
 import typer
 
+from ingestion_pipeline.commands.stores import opened_postgres, operator, uuid_of
 from ingestion_pipeline.core.errors import ConfigurationError, ContractError
-from ingestion_pipeline.core.logs import configure_logging
+from ingestion_pipeline.core.markets import LONGEST_SLUG, SLUG_PATTERN
 from ingestion_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -29,10 +28,6 @@ jobs = typer.Typer(help="Jobs: what was asked for, what became of it.", no_args_
 DEFAULT_ROWS, MOST_ROWS = 20, 10_000
 MINUTE = "%Y-%m-%dT%H:%M"
 KNOWN_ID = "the id of a job; `jobs list` shows them"
-_AUDIT = """
-insert into operations.audit_log (actor, action, details)
-values (:actor, :action, jsonb_build_object('job_id', cast(:job_id as text)))
-"""
 
 Id = Annotated[str, typer.Argument(help="The job's id")]
 Market = Annotated[str | None, typer.Option("--market", help="The market that it is about")]
@@ -102,7 +97,7 @@ def submit(
     data = _input(kind, input_data, market)
     new = NewJob(
         job_type=kind.name,
-        owner_id=_operator(),
+        owner_id=operator(),
         input_data=data,
         market_slug=market,
         unique_key=unique_key,
@@ -177,9 +172,7 @@ def _input(kind: "JobType", text: str, market: str | None) -> dict[str, object]:
 
 
 def _require_market(market: str | None) -> None:
-    from ingestion_pipeline.domains.operations.job_openapi import LONGEST_SLUG, SLUG
-
-    if market is not None and (len(market) > LONGEST_SLUG or not re.fullmatch(SLUG, market)):
+    if market is not None and (len(market) > LONGEST_SLUG or not re.fullmatch(SLUG_PATTERN, market)):
         raise ConfigurationError("--market", market, "lower-case words with hyphens such as san-antonio")
 
 
@@ -197,34 +190,19 @@ def _found(value: T | None, job_id: str) -> T:
 
 
 def _uuid(job_id: str) -> str:
-    try:
-        return str(UUID(job_id))
-    except ValueError:
-        raise ConfigurationError("JOB_ID", job_id, KNOWN_ID) from None
+    return str(uuid_of(job_id, option="JOB_ID", expected=KNOWN_ID))
 
 
 def _audit(postgres: "Postgres", action: str, job_id: str) -> None:
-    postgres.execute(_AUDIT, {"actor": _operator(), "action": action, "job_id": job_id})
+    from ingestion_pipeline.storage.audit import write_audit
+
+    with postgres.transaction() as connection:
+        write_audit(connection, actor=operator(), action=action, details={"job_id": job_id})
 
 
 @contextmanager
 def _stores() -> Iterator[_Stores]:
-    from ingestion_pipeline.storage.database import database
     from ingestion_pipeline.storage.jobs import JobQueue
-    from ingestion_pipeline.storage.postgres import Postgres
 
-    settings = Settings.from_environment()
-    configure_logging(settings.log_level, style=settings.log_format, secrets=settings.secrets())
-    with (
-        database(settings, purpose="read") as environment,
-        closing(Postgres(environment["DATABASE_URL"])) as postgres,
-    ):
+    with opened_postgres() as postgres:
         yield _Stores(postgres, JobQueue(postgres))
-
-
-def _operator() -> str:
-    """Who runs the command, as owner and for the audit log."""
-    try:
-        return f"cli:{getuser()}"
-    except (KeyError, OSError):  # a container without users
-        return "cli"

@@ -10,6 +10,7 @@ from psycopg import AsyncConnection
 
 from ingestion_pipeline.intake.endpoints import EVERY_SCOPE, Caller
 from ingestion_pipeline.intake.services import Services
+from ingestion_pipeline.storage.scopes import AS_OPERATOR
 
 SCHEDULER_OWNER = "scheduler"
 _APPLICATION, _PERSON = "application:", "person:"
@@ -46,5 +47,5 @@ async def acting_as(services: Services, owner: str) -> AsyncIterator[AsyncConnec
 async def acting_as_operator(services: Services) -> AsyncIterator[AsyncConnection]:
     """A transaction that sees the rows of all, for operators and for our own sums."""
     async with services.pool.connection() as connection:
-        await connection.execute("select set_config('app.scope', 'operator', true)")
+        await connection.execute(AS_OPERATOR)
         yield connection

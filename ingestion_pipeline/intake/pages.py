@@ -18,12 +18,13 @@ from ingestion_pipeline.intake.documentation import documentation
 from ingestion_pipeline.intake.endpoints import HTML, PUBLIC, Answer, Call, Endpoint, HttpDomain, Response, json_answer
 from ingestion_pipeline.intake.problems import retry_after
 from ingestion_pipeline.intake.services import Services
+from ingestion_pipeline.storage.scopes import AS_OPERATOR
 
 HEALTH_SECONDS = 1.0
 STATUS_SECONDS = 5.0
 POSTGRES_SECONDS = 1.0
 CSP = (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'")
-_AS_OPERATOR = "select set_config('app.scope', 'operator', true), set_config('statement_timeout', '2s', true)"
+_AS_OPERATOR = f"{AS_OPERATOR}, set_config('statement_timeout', '2s', true)"
 _LAST_HOUR = """
 select path, count(*), count(*) filter (where status >= 500), count(*) filter (where status between 400 and 499),
        percentile_cont(0.5) within group (order by duration_ms),
@@ -144,7 +145,7 @@ class _Pages:
         if time.monotonic() - self._counted_at > STATUS_SECONDS:
             try:
                 async with self._services.pool.connection() as connection:
-                    await connection.execute(_AS_OPERATOR)
+                    await connection.execute(_AS_OPERATOR.encode())
                     self._rows = await (await connection.execute(_LAST_HOUR)).fetchall()
             except (psycopg.Error, PoolTimeout):
                 self._rows = None

@@ -15,15 +15,10 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 from ingestion_pipeline.core.clock import utc_now
 from ingestion_pipeline.core.tables import Table
 from ingestion_pipeline.orchestration.partitions import TimePartitions, range_tags
+from ingestion_pipeline.orchestration.runs import runs_going_on
 from ingestion_pipeline.orchestration.staleness import Builds, has_ended, spans
 
 PARTITIONS_PER_RUN = 366
-GOING_ON = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
 
 
 @dataclass(frozen=True)
@@ -73,8 +68,7 @@ def derived_sensor(
         repository = context.repository_def
         if repository is None:
             raise ValueError(f"{name} is evaluated without its repository")
-        going_on = context.instance.get_runs(dg.RunsFilter(statuses=GOING_ON))
-        if busy := sum(bool(waiting & _built(run, repository)) for run in going_on):
+        if busy := sum(bool(waiting & _built(run, repository)) for run in runs_going_on(context.instance)):
             return dg.SkipReason(f"runs that build what it reads are queued or going on: {busy}")
         requests = list(_requests(context.instance, repository.asset_graph, derived, now=utc_now()))
         return requests or dg.SkipReason("nothing is older than what it was built from")

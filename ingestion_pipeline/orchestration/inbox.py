@@ -9,17 +9,13 @@ from datetime import UTC, datetime
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
-from dagster._core.storage.tags import PRIORITY_TAG
 
 from ingestion_pipeline.core.clock import utc_now
-from ingestion_pipeline.orchestration.derived import GOING_ON
+from ingestion_pipeline.orchestration.runs import SHORTEST_INTERVAL_SECONDS, TICK_SECONDS, URGENT, runs_going_on
 from ingestion_pipeline.storage.inbox import due
 from ingestion_pipeline.storage.postgres import Postgres
 
-TICK_SECONDS = 5  # Dagster looks no more often
-SHORTEST_INTERVAL_SECONDS = 1  # one of TICK_SECONDS is a moment too long for every other look: it would be 10 s
 LONGEST_PAUSE_SECONDS = 300
-RUN_PRIORITY = "5"  # before runs of schedules and backfills that wait in the queue: somebody waits for a delivery
 _RUNS_LOOKED_AT = 8
 
 
@@ -44,12 +40,12 @@ def delivery_sensor(
     ) -> dg.RunRequest | dg.SkipReason:
         if not (waiting := due(postgres, list(keys_by_type))):
             return dg.SkipReason("no delivery is due")
-        if context.instance.get_runs(dg.RunsFilter(job_name=job.name, statuses=GOING_ON), limit=1):
+        if runs_going_on(context.instance, job.name):
             return dg.SkipReason(f"a run is queued or going on; {sum(waiting.values())} deliveries are due")
         if (pause := _pause(context.instance, job.name, now=utc_now())) > 0:
             return dg.SkipReason(f"the last run failed; the next one in {pause:.0f} s")
         keys = {keys_by_type[event_type] for event_type in waiting}
-        return dg.RunRequest(asset_selection=sorted(keys), tags={PRIORITY_TAG: RUN_PRIORITY})
+        return dg.RunRequest(asset_selection=sorted(keys), tags=URGENT)
 
     return sense
 

@@ -31,8 +31,14 @@ from ingestion_pipeline.core.errors import (
 from ingestion_pipeline.core.ids import new_id
 from ingestion_pipeline.core.jobs import JobType
 from ingestion_pipeline.core.logs import redact
-from ingestion_pipeline.orchestration.derived import GOING_ON
-from ingestion_pipeline.orchestration.runs import Outcome, run_job
+from ingestion_pipeline.orchestration.runs import (
+    GOING_ON,
+    SHORTEST_INTERVAL_SECONDS,
+    URGENT,
+    Outcome,
+    run_job,
+    runs_going_on,
+)
 from ingestion_pipeline.providers.addresses import without_internal
 from ingestion_pipeline.providers.alerts import Words
 from ingestion_pipeline.settings import Settings
@@ -49,7 +55,6 @@ LONGEST_MESSAGE = 2_000
 JOB_TAG, ATTEMPT_TAG, STEP_TAG = "ingestion/job", "ingestion/job_attempt", "ingestion/job_run"
 SHORT_TAG = "ingestion/short_jobs"
 """Of a run that leaves long jobs to others."""
-PRIORITY = {"dagster/priority": "5"}
 _BEGINNING = (dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTING)
 
 _log = structlog.get_logger(__name__)
@@ -340,7 +345,7 @@ def jobs_definitions(handlers: Mapping[JobType, JobHandler]) -> dg.Definitions:
     @dg.sensor(
         job=operations_jobs_job,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        minimum_interval_seconds=1,  # the daemon looks every 5 s; exactly that would leave every other look out
+        minimum_interval_seconds=SHORTEST_INTERVAL_SECONDS,
         description="Gives lost jobs back to the queue, and starts a run whenever a job is due.",
     )
     def operations_jobs_sensor(
@@ -349,13 +354,13 @@ def jobs_definitions(handlers: Mapping[JobType, JobHandler]) -> dg.Definitions:
         queue = JobQueue(postgres)
         for job_id, status in queue.rescue(ended_runs=ended_runs(context.instance, queue.running_runs())).items():
             _log.warning("a job's worker is gone", job_id=job_id, status=status)
-        going_on = context.instance.get_runs(dg.RunsFilter(job_name=operations_jobs_job.name, statuses=GOING_ON))
+        going_on = runs_going_on(context.instance, operations_jobs_job.name)
         if len(going_on) >= JOB_RUNS or any(run.status in _BEGINNING for run in going_on):
             return dg.SkipReason(f"{len(going_on)} run(s) work on jobs, or will in a moment")
         is_short = any(SHORT_TAG not in run.tags for run in going_on)
         if not queue.due_count(limits_of(short_ones if is_short else handlers)):
             return dg.SkipReason("no job is due")
-        return dg.RunRequest(tags=PRIORITY | ({SHORT_TAG: "true"} if is_short else {}))
+        return dg.RunRequest(tags=URGENT | ({SHORT_TAG: "true"} if is_short else {}))
 
     return dg.Definitions(jobs=[operations_jobs_job], sensors=[operations_jobs_sensor])
 

@@ -1,19 +1,20 @@
-"""Runs jobs in this process, recorded in Dagster like any other run, and says what came of them.
+"""Runs jobs in this process, recorded in Dagster like any other run, and says what came of them; which runs go on.
 
-Belongs here: what `demo` and `backfill` share. Does not belong here: which jobs a domain has (its automation.py), what
-is stale (staleness.py), printing.
+Belongs here: what `demo` and `backfill` share, and what sensors that ask for runs share. Does not belong here: which
+jobs a domain has (its automation.py), what is stale (staleness.py), printing.
 """
 
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 
 import dagster as dg
+from dagster._core.storage.tags import PRIORITY_TAG
 
 from ingestion_pipeline.core.clock import utc_now
 from ingestion_pipeline.core.windows import Window
@@ -23,6 +24,17 @@ from ingestion_pipeline.orchestration.staleness import Builds, spans
 
 # Every event is recorded all the same; on the terminal only the outcome counts.
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+GOING_ON = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+TICK_SECONDS = 5  # Dagster looks no more often
+SHORTEST_INTERVAL_SECONDS = 1  # one of TICK_SECONDS is a moment too long for every other look: it would be 10 s
+URGENT = {PRIORITY_TAG: "5"}
+"""Tags of runs that somebody waits for: before those of schedules and backfills that wait in the queue."""
 
 
 @dataclass
@@ -47,6 +59,11 @@ class Outcome:
 
     def asset(self, key: dg.AssetKey) -> AssetOutcome:
         return self.assets.setdefault(key.to_user_string(), AssetOutcome())
+
+
+def runs_going_on(instance: dg.DagsterInstance, job_name: str | None = None) -> Sequence[dg.DagsterRun]:
+    """The runs that are queued or not over yet: of one job, or of all."""
+    return instance.get_runs(dg.RunsFilter(job_name=job_name, statuses=GOING_ON))
 
 
 def run_job(

@@ -62,6 +62,22 @@ def plain_schedule(name: str, job: AnyJob, cron: str, *, description: str) -> dg
     )
 
 
+def newest_tick_schedule(name: str, job: AnyJob, cron: str, *, description: str) -> dg.ScheduleDefinition:
+    """A schedule that is on and runs `job`, after downtime once for all ticks that were missed."""
+
+    @dg.schedule(
+        name=name,
+        job=job,
+        cron_schedule=cron,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description=description,
+    )
+    def tick(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        return overtaken(context, cron) or dg.RunRequest()
+
+    return tick
+
+
 def due(
     context: dg.ScheduleEvaluationContext, tables: Collection[Table], partitions: TimePartitions, cron: str
 ) -> dg.RunRequest | dg.SkipReason:

@@ -14,6 +14,7 @@ import psycopg
 from psycopg.rows import class_row, dict_row
 
 from ingestion_pipeline.storage.postgres import Postgres
+from ingestion_pipeline.storage.scopes import AS_OPERATOR
 
 Status = Literal["QUEUED", "RUNNING", "RETRYING", "COMPLETED", "FAILED", "CANCELLED"]
 ErrorKind = Literal["transient", "permanent", "lost"]
@@ -123,7 +124,6 @@ limit %(rows)s
 _SETTLE = """
 select operations.settle_job(%s, %s, output => %s::jsonb, kind => %s, message => %s, wait => %s, time_ms => %s)
 """
-_OPERATOR = "select set_config('app.scope', 'operator', true)"
 
 
 class JobQueue:
@@ -267,7 +267,7 @@ class JobQueue:
 
     def _as_operator(self, statement: str, job_id: str) -> Any:
         with self._postgres.transaction() as connection:
-            connection.execute(_OPERATOR)
+            connection.execute(AS_OPERATOR)
             row = connection.execute(statement.encode(), [job_id]).fetchone()
         return row[0] if row else None
 

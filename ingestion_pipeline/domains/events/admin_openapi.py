@@ -4,6 +4,7 @@ from typing import Any
 
 from ingestion_pipeline.domains.events.contracts import MAX_ID_LENGTH
 from ingestion_pipeline.intake.endpoints import Response
+from ingestion_pipeline.intake.schemas import limit_parameter, object_schema, parameter
 
 MAX_PAGE, DEFAULT_PAGE = 1_000, 100
 MOST_REPLAYED = 10_000
@@ -17,19 +18,9 @@ _MODE = {"type": "string", "enum": ["erase", "anonymise"]}
 _UUID = {"type": "string", "format": "uuid"}
 
 
-def _object(**properties: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "required": list(properties), "properties": properties}
-
-
-def _parameter(name: str, schema: dict[str, Any], description: str, *, is_required: bool = False) -> dict[str, Any]:
-    return {"name": name, "in": "query", "required": is_required, "schema": schema, "description": description}
-
-
 _PAGE = [
-    _parameter(
-        "limit", {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": DEFAULT_PAGE}, "Rows of one page"
-    ),
-    _parameter("cursor", {"type": "string", "minLength": 1}, "`nextCursor` of the page before"),
+    limit_parameter(most=MAX_PAGE, default=DEFAULT_PAGE),
+    parameter("cursor", {"type": "string", "minLength": 1}, "`nextCursor` of the page before"),
 ]
 
 ERASE = {
@@ -39,7 +30,7 @@ ERASE = {
     "properties": {"userId": _ID, "mode": _MODE | {"default": "erase"}},
 }
 ERASE_EXAMPLES = {"erase": {"userId": "user-1"}, "anonymise": {"userId": "user-1", "mode": "anonymise"}}
-_ERASURE = _object(
+_ERASURE = object_schema(
     erasureId=_UUID,
     mode=_MODE,
     status={"type": "string", "enum": ["requested", "completed"]},
@@ -59,29 +50,29 @@ ERASURE_RESPONSES = {
     404: Response(description="There is no such request"),
 }
 
-EXPORT_PARAMETERS = [_parameter("userId", _ID, "Whose", is_required=True), *_PAGE]
-_RECORD = _object(
+EXPORT_PARAMETERS = [parameter("userId", _ID, "Whose", is_required=True), *_PAGE]
+_RECORD = object_schema(
     part={"type": "string", "enum": ["hot_log", "lake", "active_days", "rejects", "requests"]},
     content={"type": "object"},
 )
 EXPORT_RESPONSES = {
     200: Response(
         description="One page of everything held",
-        schema=_object(records={"type": "array", "items": _RECORD}, nextCursor=_CURSOR),
+        schema=object_schema(records={"type": "array", "items": _RECORD}, nextCursor=_CURSOR),
     )
 }
 
-_TYPE = _parameter("type", _ID, "Only events of this type")
-_REASON = _parameter("reason", {"type": "string", "minLength": 1}, "Only with these words in the reason")
+_TYPE = parameter("type", _ID, "Only events of this type")
+_REASON = parameter("reason", {"type": "string", "minLength": 1}, "Only with these words in the reason")
 REJECTS_PARAMETERS = [
     _TYPE,
     _REASON,
-    _parameter("from", _INSTANT, "Last refused at this instant or later"),
-    _parameter("to", _INSTANT, "Last refused before this instant"),
-    _parameter("replayed", {"type": "boolean", "default": False}, "Those that were replayed, instead of the others"),
+    parameter("from", _INSTANT, "Last refused at this instant or later"),
+    parameter("to", _INSTANT, "Last refused before this instant"),
+    parameter("replayed", {"type": "boolean", "default": False}, "Those that were replayed, instead of the others"),
     *_PAGE,
 ]
-_REJECT = _object(
+_REJECT = object_schema(
     id={"type": "integer"},
     reason={"type": "string"},
     event={},
@@ -95,7 +86,7 @@ _REJECT = _object(
 REJECTS_RESPONSES = {
     200: Response(
         description="One page, newest first",
-        schema=_object(rejects={"type": "array", "items": _REJECT}, nextCursor=_CURSOR),
+        schema=object_schema(rejects={"type": "array", "items": _REJECT}, nextCursor=_CURSOR),
     )
 }
 
@@ -117,6 +108,6 @@ REPLAY_EXAMPLES = {"type": {"type": "project.archived", "dryRun": True}, "one": 
 REPLAY_RESPONSES = {
     200: Response(
         description="What became of them",
-        schema=_object(accepted=_COUNT, duplicates=_COUNT, rejected=_COUNT, retried=_COUNT),
+        schema=object_schema(accepted=_COUNT, duplicates=_COUNT, rejected=_COUNT, retried=_COUNT),
     )
 }

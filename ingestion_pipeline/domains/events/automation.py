@@ -17,8 +17,9 @@ from ingestion_pipeline.domains.events.tables import (
     FUNNELS,
     RETENTION_COHORTS,
 )
-from ingestion_pipeline.orchestration.derived import GOING_ON, Derived, derived_sensor
+from ingestion_pipeline.orchestration.derived import Derived, derived_sensor
 from ingestion_pipeline.orchestration.partitions import DAILY, WEEKLY, range_tags
+from ingestion_pipeline.orchestration.runs import runs_going_on
 from ingestion_pipeline.orchestration.schedules import due_schedule, plain_schedule, selection
 from ingestion_pipeline.storage.event_reader import has_pending
 from ingestion_pipeline.storage.postgres import Postgres
@@ -67,7 +68,7 @@ events_weekly_job = dg.define_asset_job(
 def events_sync_sensor(
     context: dg.SensorEvaluationContext, postgres: dg.ResourceParam[Postgres]
 ) -> dg.RunRequest | dg.SkipReason:
-    if context.instance.get_runs(dg.RunsFilter(job_name=events_sync_job.name, statuses=GOING_ON), limit=1):
+    if runs_going_on(context.instance, events_sync_job.name):
         return dg.SkipReason("a sync is queued or going on")
     if not has_pending(postgres) and not changed_days(postgres):
         return dg.SkipReason("every event is in the lake")

@@ -32,6 +32,7 @@ from ingestion_pipeline.domains.events.retention import (
 from ingestion_pipeline.domains.events.sync import ALL_TIME, LOCK
 from ingestion_pipeline.domains.events.tables import ACTIVE_USERS, EVENT_HISTORY
 from ingestion_pipeline.settings import Settings
+from ingestion_pipeline.storage.audit import write_audit
 from ingestion_pipeline.storage.lake import Lake
 from ingestion_pipeline.storage.postgres import Postgres
 from ingestion_pipeline.storage.warehouses.base import Warehouse
@@ -78,9 +79,6 @@ select day, %s
 from unnest(%s::date[]) as day
 where day >= %s
 on conflict (day) do update set reason = excluded.reason, changed_at = excluded.changed_at
-"""
-_AUDIT = """
-insert into operations.audit_log (actor, action, subject_digest, request_id, details) values (%s, %s, %s, %s, %s)
 """
 _POSTPONE = """
 update events.erasure_requests set
@@ -276,8 +274,15 @@ def _complete(postgres: Postgres, erasure_id: UUID) -> None:
             return
         by, mode, digest, request_id, removed, days = row
         connection.execute(_CHANGED, [REASON, days, rebuildable])
-        details = Jsonb({"erasure_id": str(erasure_id), "removed": removed, "days": len(days)})
-        connection.execute(_AUDIT, [by, f"{mode} completed", digest, request_id, details])
+        details = {"erasure_id": str(erasure_id), "removed": removed, "days": len(days)}
+        write_audit(
+            connection,
+            actor=by,
+            action=f"{mode} completed",
+            details=details,
+            request_id=request_id,
+            subject_digest=digest,
+        )
     log.info("person is erased", erasure_id=str(erasure_id), mode=mode, removed=removed)
 
 

@@ -3,6 +3,7 @@
 Records stream: memory does not grow with what there is. Each says where it stands, so that one can go on after it.
 """
 
+import hashlib
 import json
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from psycopg.rows import dict_row
 
 from ingestion_pipeline.domains.events.sync import ALL_TIME
 from ingestion_pipeline.domains.events.tables import ACTIVE_USERS, EVENT_HISTORY
+from ingestion_pipeline.storage.audit import write_audit
 from ingestion_pipeline.storage.lake import Lake
 from ingestion_pipeline.storage.postgres import Postgres
 
@@ -21,10 +23,6 @@ ROWS_PER_READ = 10_000
 JSON_COLUMNS = ("event_data", "metadata")
 
 _SEES_ALL = "select set_config('app.scope', 'application', true)"  # where the intake's role asks
-_AUDIT = """
-insert into operations.audit_log (actor, action, subject_digest, request_id, details)
-values (%s, 'export', encode(sha256(convert_to(%s, 'UTF8')), 'hex'), %s, jsonb_build_object('after', %s::text))
-"""
 _HOT = """
 select
     log.event_id::text as position,
@@ -77,7 +75,14 @@ def export(
         StoreUnavailableError: PostgreSQL or the lake.
     """
     with postgres.transaction() as connection:
-        connection.execute(_AUDIT, [by, user_id, request_id, after.part if after else None])
+        write_audit(
+            connection,
+            actor=by,
+            action="export",
+            details={"after": after.part if after else None},
+            request_id=request_id,
+            subject_digest=hashlib.sha256(user_id.encode()).hexdigest(),
+        )
     parts: dict[str, Callable[[str], Iterator[Record]]] = {
         "hot_log": lambda position: _stored(postgres, "hot_log", _HOT, user_id, position),
         "lake": lambda position: _history(lake, user_id, position),

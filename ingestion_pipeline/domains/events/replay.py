@@ -14,13 +14,13 @@ from uuid import UUID
 import msgspec
 import psycopg
 from psycopg.rows import class_row, dict_row
-from psycopg.types.json import Jsonb
 
 from ingestion_pipeline.core.clock import utc_now
 from ingestion_pipeline.core.ids import time_ordered_ids
 from ingestion_pipeline.domains.events.receive import SOURCE, Reception, Refusal, received
 from ingestion_pipeline.domains.events.schemas import STATEMENT, Registry
 from ingestion_pipeline.settings import Settings
+from ingestion_pipeline.storage.audit import write_audit
 from ingestion_pipeline.storage.event_entries import Append, Entry
 from ingestion_pipeline.storage.event_log import insert_append
 from ingestion_pipeline.storage.postgres import Postgres, first_line
@@ -44,7 +44,6 @@ limit %(rows)s
 _REPLAYED = "update operations.rejects set replayed_at = now(), replayed_as = %s where reject_id = %s"
 _STILL_REFUSED = "update operations.rejects set reason = %s where reject_id = %s"
 _RETRY_FAILED = "select events.retry_failed_events(%s, %s, %s, %s, %s, %s)"
-_AUDIT = "insert into operations.audit_log (actor, action, request_id, details) values (%s, 'replay', %s, %s)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,4 +230,4 @@ def _count(outcome: Replayed, verdicts: Sequence[Entry | Refusal]) -> None:
 
 def _audit(postgres: Postgres, by: str, request_id: str | None, details: dict[str, int]) -> None:
     with postgres.transaction() as connection:
-        connection.execute(_AUDIT, [by, request_id, Jsonb(details)])
+        write_audit(connection, actor=by, action="replay", details=details, request_id=request_id)

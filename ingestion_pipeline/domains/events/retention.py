@@ -15,7 +15,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import structlog
-from psycopg.types.json import Jsonb
 
 from ingestion_pipeline.core.clock import utc_now
 from ingestion_pipeline.core.ids import new_id
@@ -23,6 +22,7 @@ from ingestion_pipeline.core.windows import Window
 from ingestion_pipeline.domains.events.sync import ALL_TIME, LOCK
 from ingestion_pipeline.domains.events.tables import ACTIVE_USERS, EVENT_HISTORY
 from ingestion_pipeline.settings import Settings
+from ingestion_pipeline.storage.audit import write_audit
 from ingestion_pipeline.storage.lake import Lake
 from ingestion_pipeline.storage.postgres import Postgres
 from ingestion_pipeline.storage.warehouses.catalogue import warehouse
@@ -46,7 +46,6 @@ _PRUNED = {
 _BLOCKS = "select pg_relation_size(%s::regclass) / current_setting('block_size')::bigint + 1"
 _PRUNE = "select events.prune(%s, %s, %s, %s)"
 _COPIED_TO = "select distinct warehouse_type from events.warehouse_sync_status where warehouse_type <> 'delta'"
-_AUDIT = "insert into operations.audit_log (actor, action, details) values ('retention', 'retention', %s)"
 
 log = structlog.get_logger(__name__)
 
@@ -161,7 +160,7 @@ def _prune(postgres: Postgres, deduplication_days: int) -> dict[str, int]:
 
 def _audit(postgres: Postgres, **removed: object) -> None:
     with postgres.transaction() as connection:
-        connection.execute(_AUDIT, [Jsonb(removed)])
+        write_audit(connection, actor="retention", action="retention", details=removed)
 
 
 def _limits(postgres: Postgres) -> Limits:

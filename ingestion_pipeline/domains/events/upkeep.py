@@ -8,8 +8,8 @@ from ingestion_pipeline.domains.events.copies import backlog, copied_batches
 from ingestion_pipeline.domains.events.erasure import has_erasure_requests, run_erasure_requests
 from ingestion_pipeline.domains.events.retention import apply_retention
 from ingestion_pipeline.domains.events.tables import EVENT_HISTORY
-from ingestion_pipeline.orchestration.derived import GOING_ON
 from ingestion_pipeline.orchestration.failures import explained_failures
+from ingestion_pipeline.orchestration.runs import runs_going_on
 from ingestion_pipeline.orchestration.schedules import plain_schedule
 from ingestion_pipeline.settings import Settings
 from ingestion_pipeline.storage.lake import Lake
@@ -49,7 +49,7 @@ def events_copy_sensor(
 ) -> dg.RunRequest | dg.SkipReason:
     if settings.warehouse is None:
         return dg.SkipReason("WAREHOUSE is unset")
-    if context.instance.get_runs(dg.RunsFilter(job_name=events_copy_job.name, statuses=GOING_ON), limit=1):
+    if runs_going_on(context.instance, events_copy_job.name):
         return dg.SkipReason("a copy is queued or going on")
     if not (behind := backlog(postgres, settings.warehouse).batches):
         return dg.SkipReason(f"{settings.warehouse} has every batch")
@@ -135,7 +135,7 @@ def events_erasure_job() -> None:
 def events_erasure_sensor(
     context: dg.SensorEvaluationContext, postgres: dg.ResourceParam[Postgres]
 ) -> dg.RunRequest | dg.SkipReason:
-    if context.instance.get_runs(dg.RunsFilter(job_name=events_erasure_job.name, statuses=GOING_ON), limit=1):
+    if runs_going_on(context.instance, events_erasure_job.name):
         return dg.SkipReason("an erasure is queued or going on")
     return dg.RunRequest() if has_erasure_requests(postgres) else dg.SkipReason("nobody is to be erased")
 

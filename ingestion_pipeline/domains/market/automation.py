@@ -16,7 +16,7 @@ from ingestion_pipeline.domains.market.tables import (
 )
 from ingestion_pipeline.orchestration.derived import Derived, derived_sensor
 from ingestion_pipeline.orchestration.partitions import DAILY, WEEKLY
-from ingestion_pipeline.orchestration.schedules import SETTINGS, due_schedule, overtaken, selection
+from ingestion_pipeline.orchestration.schedules import SETTINGS, due_schedule, newest_tick_schedule, selection
 
 DAILY_TABLES = (PRICE_BARS, OHLC_HOURLY, OHLC_DAILY, COMPARISONS, ROI_STATISTICS)
 LOOKING_BACK = (COMPARISONS, ROI_STATISTICS)
@@ -60,14 +60,12 @@ market_weekly_schedule = due_schedule(
 )
 
 
-@dg.schedule(
-    job=market_snapshots_job,
-    cron_schedule=SETTINGS.ingestion_cron_expression,
-    default_status=dg.DefaultScheduleStatus.RUNNING,
+market_snapshots_schedule = newest_tick_schedule(
+    "market_snapshots_schedule",
+    market_snapshots_job,
+    SETTINGS.ingestion_cron_expression,
     description="A snapshot of every market, by INGESTION_CRON_EXPRESSION.",
 )
-def market_snapshots_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-    return overtaken(context, SETTINGS.ingestion_cron_expression) or dg.RunRequest()
 
 
 market_derived_sensor = derived_sensor(

@@ -7,7 +7,6 @@ build (assets.py), when they run by themselves (automation.py).
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from ingestion_pipeline.core.clock import utc_now
@@ -16,7 +15,7 @@ from ingestion_pipeline.core.jobs import JobType
 from ingestion_pipeline.core.tables import Table
 from ingestion_pipeline.core.windows import Window
 from ingestion_pipeline.domains.market.automation import DAILY_TABLES
-from ingestion_pipeline.domains.market.jobs import MARKET_INGEST, MarketIngest
+from ingestion_pipeline.domains.market.jobs import MARKET_INGEST, MarketIngest, first_unknown
 from ingestion_pipeline.domains.market.tables import (
     MARKETS,
     OHLC_DAILY,
@@ -128,10 +127,9 @@ HANDLERS: Mapping[JobType, JobHandler] = {MARKET_INGEST: market_ingest}
 def _asked(given: MarketIngest, settings: Settings) -> list[str]:
     if given.symbols is None:
         return list(settings.ingestion_markets)
-    for symbol in given.symbols:
-        if symbol not in settings.ingestion_markets:
-            near = get_close_matches(symbol, settings.ingestion_markets)
-            raise UnknownSymbolError(settings.ingestion_provider, symbol, near)
+    if unknown := first_unknown(given.symbols, settings.ingestion_markets):
+        _, symbol, near = unknown
+        raise UnknownSymbolError(settings.ingestion_provider, symbol, near)
     return sorted(set(given.symbols))
 
 

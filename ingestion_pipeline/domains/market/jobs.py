@@ -1,5 +1,6 @@
 """The kinds of jobs of the market domain, as both processes know them. What they do is in handlers.py."""
 
+from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Annotated, Literal
 
@@ -25,10 +26,17 @@ class MarketIngest(msgspec.Struct, forbid_unknown_fields=True):
 def require_known(given: MarketIngest, _: str | None, settings: Settings) -> None:
     """Refuses symbols that are not in INGESTION_MARKETS."""
     markets = settings.ingestion_markets
-    for index, symbol in enumerate(given.symbols or ()):
+    if unknown := first_unknown(given.symbols or (), markets):
+        index, symbol, near = unknown
+        raise ContractError("market_ingest", f"input_data.symbols[{index}]", symbol, " or ".join(near or markets))
+
+
+def first_unknown(symbols: Sequence[str], markets: Sequence[str]) -> tuple[int, str, list[str]] | None:
+    """The first of `symbols` that is none of `markets`: its index, itself, the markets spelled most like it."""
+    for index, symbol in enumerate(symbols):
         if symbol not in markets:
-            near = " or ".join(get_close_matches(symbol, markets) or markets)
-            raise ContractError("market_ingest", f"input_data.symbols[{index}]", symbol, near)
+            return index, symbol, get_close_matches(symbol, markets)
+    return None
 
 
 MARKET_INGEST = JobType(

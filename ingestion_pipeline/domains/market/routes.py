@@ -1,14 +1,13 @@
 """The HTTP endpoints of the market domain: S1's ingestion on demand and by a cron, both by a job that is waited for."""
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 from typing import Any, Literal
 
 import msgspec
 
 from ingestion_pipeline.core.ids import digest
 from ingestion_pipeline.domains.market import routes_openapi as openapi
-from ingestion_pipeline.domains.market.jobs import MARKET_INGEST, Symbols
+from ingestion_pipeline.domains.market.jobs import MARKET_INGEST, Symbols, first_unknown
 from ingestion_pipeline.intake.bodies import decode
 from ingestion_pipeline.intake.endpoints import SCHEDULER, Answer, Call, Endpoint, HttpDomain, json_answer
 from ingestion_pipeline.intake.owners import owner_of
@@ -92,9 +91,8 @@ class Ingestion:
         return still_working(job) if result is None else json_answer(200, {"status": "success", "result": result})
 
     def _known(self, symbols: Sequence[str]) -> list[str]:
-        markets = self._services.settings.ingestion_markets
-        for index, symbol in enumerate(symbols):
-            if symbol.upper() not in markets:
-                near = get_close_matches(symbol.upper(), markets) or markets
-                raise refused(FieldError(f"symbols[{index}]", " or ".join(near), symbol))
-        return sorted({symbol.upper() for symbol in symbols})
+        markets, asked = self._services.settings.ingestion_markets, [symbol.upper() for symbol in symbols]
+        if unknown := first_unknown(asked, markets):
+            index, _, near = unknown
+            raise refused(FieldError(f"symbols[{index}]", " or ".join(near or markets), symbols[index]))
+        return sorted(set(asked))

@@ -1,16 +1,11 @@
 """The market endpoints as OpenAPI describes them: S1's bodies and answers. No behaviour."""
 
-from typing import Any
-
 from ingestion_pipeline.domains.market.jobs import MOST_SYMBOLS
 from ingestion_pipeline.intake.endpoints import Response
+from ingestion_pipeline.intake.schemas import ACCEPTED, object_schema, parameter
 
 _COUNT = {"type": "integer", "minimum": 0}
 _INSTANT = {"type": "string", "format": "date-time"}
-
-
-def _object(**properties: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "required": list(properties), "properties": properties}
 
 
 INGEST = {
@@ -27,14 +22,10 @@ INGEST = {
     },
 }
 INGEST_EXAMPLES = {"all": {}, "some": {"symbols": ["BTC-USD", "ETH-USD"]}}
-WAIT = {
-    "name": "wait",
-    "in": "query",
-    "required": False,
-    "schema": {"type": "number", "minimum": 0},
-    "description": "Seconds to wait for the end; at most, and by default, JOB_WAIT_SECONDS",
-}
-_RESULT = _object(
+WAIT = parameter(
+    "wait", {"type": "number", "minimum": 0}, "Seconds to wait for the end; at most, and by default, JOB_WAIT_SECONDS"
+)
+_RESULT = object_schema(
     marketsIngested=_COUNT,
     snapshotsIngested=_COUNT,
     aggregatesIngested=_COUNT,
@@ -44,12 +35,9 @@ _RESULT = _object(
     completedAt=_INSTANT,
     trigger={"type": "string", "enum": ["manual", "cron"]},
 )
-_ACCEPTED = _object(
-    status={"const": "accepted"}, job_id={"type": "string", "format": "uuid"}, job_status={"type": "string"}
-)
 RESPONSES = {
-    200: Response(description="Done", schema=_object(status={"const": "success"}, result=_RESULT)),
-    202: Response(description="It goes on; `Location` says where to ask for the job", schema=_ACCEPTED),
+    200: Response(description="Done", schema=object_schema(status={"const": "success"}, result=_RESULT)),
+    202: Response(description="It goes on; `Location` says where to ask for the job", schema=ACCEPTED),
     409: Response(description="The job was cancelled"),
     500: Response(description="It failed for good, `detail` says why"),
     502: Response(description="It failed every time it was tried, `detail` says why; trying again later may help"),

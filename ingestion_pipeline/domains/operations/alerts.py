@@ -9,6 +9,7 @@ Belongs here: what is wrong. Does not belong here: who is told and when (notices
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 import psycopg
@@ -16,6 +17,7 @@ import structlog
 from sqlalchemy.exc import DBAPIError
 
 from ingestion_pipeline.core.silence import parse_silence
+from ingestion_pipeline.domains.operations.health import MIRROR_SILENT_AFTER, listed
 from ingestion_pipeline.domains.operations.silence import SilentSource, silent_sources
 from ingestion_pipeline.providers.alerts import Words
 from ingestion_pipeline.settings import Settings, Severity
@@ -26,7 +28,6 @@ JOB_FAILURE_RATIO, JOB_SAMPLE, JOB_WINDOW = 0.05, 20, timedelta(hours=1)
 CACHE_HIT_RATIO, CACHE_SAMPLE, CACHE_WINDOW = 0.70, 50, timedelta(hours=1)
 API_P95_MS, API_SAMPLE, API_WINDOW = 2000.0, 20, timedelta(minutes=5)
 DATA_AGE = timedelta(days=30)
-MIRROR_AGE = timedelta(seconds=120)
 QUEUE_AGE = timedelta(minutes=10)
 NAMED = 10  # so many are named in a message
 WAITING_PATHS = ("/api/ingest", "/api/cron", "/api/cron/cache-warming", "/api/jobs", "/api/jobs/{job_id}")
@@ -61,7 +62,7 @@ def health(rows: Rows, now: datetime) -> Verdict:
     if not rows:
         return Verdict("health")
     row = rows[0]
-    if now - row["checked_at"] > MIRROR_AGE:
+    if now - row["checked_at"] > MIRROR_SILENT_AFTER:
         text = f"health has not been evaluated since {row['checked_at']:%Y-%m-%d %H:%M:%S} UTC"
         alert = Alert("error", text, {"last_status": row["status"]})
         return Verdict("health", {"health:mirror": alert}, lambda key: key == "health:overall")
@@ -81,7 +82,7 @@ def freshness(rows: Rows, now: datetime) -> Verdict:
     for row in rows:
         asset, key = row["asset_key"], f"freshness:{row['asset_key']}"
         states = {row["state"], row["data_state"]}
-        if now - row["checked_at"] > MIRROR_AGE or states == {"UNKNOWN"}:
+        if now - row["checked_at"] > MIRROR_SILENT_AFTER or states == {"UNKNOWN"}:
             undecided.add(key)
         elif worst := next((it for it in ("FAIL", "WARN") if it in states), None):
             severity: Severity = "error" if worst == "FAIL" else "warning"
@@ -193,17 +194,19 @@ def judge(postgres: Postgres, settings: Settings, now: datetime) -> list[Verdict
     def read(query: str, **parameters: object) -> Rows:
         return postgres.read(f"alerts_{query}", parameters)
 
+    assets = cache(lambda: read("freshness"))
+    jobs = cache(lambda: read("jobs", since=now - JOB_WINDOW))
     conditions: dict[str, Callable[[], Verdict]] = {
         "health": lambda: health(read("health"), now),
-        "freshness": lambda: freshness(read("freshness"), now),
+        "freshness": lambda: freshness(assets(), now),
         "data": lambda: data_age(
-            read("freshness"),
+            assets(),
             read("stale_markets", oldest=now.date() - timedelta(days=days)),
             now,
             fundamentals_days=days,
         ),
-        "jobs": lambda: job_failures(read("jobs", since=now - JOB_WINDOW)),
-        "job": lambda: failed_jobs(read("jobs", since=now - JOB_WINDOW)),
+        "jobs": lambda: job_failures(jobs()),
+        "job": lambda: failed_jobs(jobs()),
         "cache": lambda: cache_hits(read("caches", since=now - CACHE_WINDOW)),
         "api": lambda: api_latency(read("api", since=now - API_WINDOW, waiting_paths=list(WAITING_PATHS))),
         "queue": lambda: queue_ages(read("queues")),
@@ -251,8 +254,7 @@ def _freshness_facts(row: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _named(names: Sequence[str]) -> str:
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more
+    return listed(names, most=NAMED)
 
 
 _LEVELS: Mapping[Severity, int] = {"info": 20, "warning": 30, "error": 40, "critical": 50}

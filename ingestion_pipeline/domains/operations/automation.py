@@ -16,6 +16,7 @@ from ingestion_pipeline.domains.operations.alerts import apply, judge, raise_cle
 from ingestion_pipeline.domains.operations.notices import send_at_once, tell
 from ingestion_pipeline.orchestration.failures import explained_failures
 from ingestion_pipeline.orchestration.orphans import fail_orphans
+from ingestion_pipeline.orchestration.schedules import plain_schedule
 from ingestion_pipeline.providers.alerts import Words
 from ingestion_pipeline.settings import Settings
 from ingestion_pipeline.storage.alerts import Alert, clear_alerts, open_alerts
@@ -107,11 +108,10 @@ def operations_upkeep_job() -> None:
     remove_old_rows()
 
 
-operations_daily_schedule = dg.ScheduleDefinition(
-    name="operations_daily_schedule",
-    job=operations_upkeep_job,
-    cron_schedule="30 3 * * *",
-    default_status=dg.DefaultScheduleStatus.RUNNING,
+operations_daily_schedule = plain_schedule(
+    "operations_daily_schedule",
+    operations_upkeep_job,
+    "30 3 * * *",
     description="Upkeep of the lake, of the files of runs and of the operational tables, once a day.",
 )
 

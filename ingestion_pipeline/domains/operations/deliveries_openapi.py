@@ -5,6 +5,7 @@ from typing import Any
 from ingestion_pipeline.domains.operations.delivery_replay import MOST_REPLAYED
 from ingestion_pipeline.domains.operations.received import LONGEST_SOURCE, LONGEST_TYPE
 from ingestion_pipeline.intake.endpoints import Response
+from ingestion_pipeline.intake.schemas import limit_parameter, object_schema, parameter
 
 MAX_PAGE, DEFAULT_PAGE = 1_000, 100
 
@@ -18,14 +19,6 @@ _STATUS = {"type": "string", "enum": ["pending", "processed", "rejected", "dead"
 _SOURCE = {"type": "string", "minLength": 1, "maxLength": LONGEST_SOURCE}
 _TYPE = {"type": "string", "minLength": 1, "maxLength": LONGEST_TYPE}
 _ID_PARAMETER = {"name": "delivery_id", "in": "path", "required": True, "schema": _UUID}
-
-
-def _object(**properties: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "required": list(properties), "properties": properties}
-
-
-def _parameter(name: str, schema: dict[str, Any], description: str) -> dict[str, Any]:
-    return {"name": name, "in": "query", "required": False, "schema": schema, "description": description}
 
 
 _DELIVERY: dict[str, dict[str, Any]] = {
@@ -50,21 +43,19 @@ _DELIVERY: dict[str, dict[str, Any]] = {
     "dagster_run_id": {**_TEXT_OR_NULL, "description": "The run that took it last"},
 }
 LIST_PARAMETERS = [
-    _parameter("status", _STATUS, "Only these"),
-    _parameter("source", _SOURCE, "Only of this source"),
-    _parameter("event_type", _TYPE, "Only of this type"),
-    _parameter("from", _INSTANT, "Received at this instant or later"),
-    _parameter("to", _INSTANT, "Received before this instant"),
-    _parameter(
-        "limit", {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": DEFAULT_PAGE}, "Rows of one page"
-    ),
-    _parameter("cursor", {"type": "string", "minLength": 1}, "`next_cursor` of the page before"),
+    parameter("status", _STATUS, "Only these"),
+    parameter("source", _SOURCE, "Only of this source"),
+    parameter("event_type", _TYPE, "Only of this type"),
+    parameter("from", _INSTANT, "Received at this instant or later"),
+    parameter("to", _INSTANT, "Received before this instant"),
+    limit_parameter(most=MAX_PAGE, default=DEFAULT_PAGE),
+    parameter("cursor", {"type": "string", "minLength": 1}, "`next_cursor` of the page before"),
 ]
 LIST_RESPONSES = {
     200: Response(
         description="One page, newest first, without payloads",
-        schema=_object(
-            deliveries={"type": "array", "items": _object(**_DELIVERY)},
+        schema=object_schema(
+            deliveries={"type": "array", "items": object_schema(**_DELIVERY)},
             next_cursor={**_TEXT_OR_NULL, "description": "Ask for the next page with it; null on the last one"},
         ),
     )
@@ -73,7 +64,9 @@ SHOW_PARAMETERS = [_ID_PARAMETER]
 SHOW_RESPONSES = {
     200: Response(
         description="All of it",
-        schema=_object(**_DELIVERY, payload={"description": "As it was sent; text if it could not be stored as JSON"}),
+        schema=object_schema(
+            **_DELIVERY, payload={"description": "As it was sent; text if it could not be stored as JSON"}
+        ),
     ),
     404: Response(description="There is no such delivery"),
 }
@@ -98,7 +91,7 @@ REPLAY_EXAMPLES = {
 REPLAY_RESPONSES = {
     200: Response(
         description="How many are pending again, and how many are still wrong",
-        schema=_object(replayed=_COUNT, rejected=_COUNT, dry_run={"type": "boolean"}),
+        schema=object_schema(replayed=_COUNT, rejected=_COUNT, dry_run={"type": "boolean"}),
     ),
     404: Response(description="There is no such delivery"),
     409: Response(description="The delivery is neither rejected nor dead"),

@@ -2,9 +2,8 @@
 
 from dataclasses import asdict
 
-from psycopg.types.json import Jsonb
-
-from ingestion_pipeline.domains.operations.delivery_replay import AUDIT, SELECTED, Selection
+from ingestion_pipeline.domains.operations.delivery_replay import SELECTED, Selection
+from ingestion_pipeline.storage.audit import write_audit
 from ingestion_pipeline.storage.postgres import Postgres
 
 _COUNT = f"select count(*) from operations.deliveries where {SELECTED}"
@@ -21,7 +20,7 @@ def discard(postgres: Postgres, selection: Selection, *, by: str, is_dry_run: bo
         count = connection.execute(_DISCARD.encode(), asdict(selection)).rowcount
         if count:
             details = {"discarded": count, "selection": selection.given()}
-            connection.execute(AUDIT, [by, "deliveries discarded", None, Jsonb(details)])
+            write_audit(connection, actor=by, action="deliveries discarded", details=details)
         return count
 
 
@@ -30,5 +29,5 @@ def forget_source(postgres: Postgres, source: str, *, by: str) -> bool:
     with postgres.transaction() as connection:
         is_known = connection.execute(_FORGET, [source]).rowcount == 1
         if is_known:
-            connection.execute(AUDIT, [by, "source forgotten", None, Jsonb({"source": source})])
+            write_audit(connection, actor=by, action="source forgotten", details={"source": source})
         return is_known

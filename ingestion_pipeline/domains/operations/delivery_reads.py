@@ -8,9 +8,6 @@ from psycopg.rows import dict_row
 
 from ingestion_pipeline.storage.postgres import Postgres
 
-OPERATOR = "select set_config('app.scope', 'operator', true)"
-"""First in each transaction of the intake's role, which otherwise sees no delivery."""
-
 _COLUMNS = """
     delivery_id::text, source, event_type, market_slug, status, reason, received_at, settled_at, attempt_count,
     case when status = 'pending' then next_attempt_at end as next_attempt_at, replay_count, replayed_by, scheme,

@@ -11,12 +11,12 @@ from typing import Any, Literal
 
 import psycopg
 from psycopg.rows import class_row
-from psycopg.types.json import Jsonb
 
 from ingestion_pipeline.core.deliveries import DeliveryType
-from ingestion_pipeline.domains.operations.delivery_reads import OPERATOR
 from ingestion_pipeline.domains.operations.received import Reader, reason_of
+from ingestion_pipeline.storage.audit import write_audit
 from ingestion_pipeline.storage.postgres import Postgres
+from ingestion_pipeline.storage.scopes import AS_OPERATOR
 
 DELIVERIES_PER_TRANSACTION = 50  # each may be as large as a request
 MOST_REPLAYED = 10_000
@@ -50,7 +50,6 @@ _STILL_REJECTED = (
     "update operations.deliveries set status = 'rejected', reason = %(reason)s, replay_count = replay_count + 1, "
     "replayed_by = %(by)s where delivery_id = %(delivery_id)s"
 )
-AUDIT = "insert into operations.audit_log (actor, action, request_id, details) values (%s, %s, %s, %s)"
 ACTION = "deliveries replayed"
 
 
@@ -122,7 +121,7 @@ def replay(
     while outcome.total < most:
         chosen["rows"] = min(DELIVERIES_PER_TRANSACTION, most - outcome.total)
         with postgres.transaction() as connection:
-            connection.execute(OPERATOR)
+            connection.execute(AS_OPERATOR)
             refused = _refused(connection, chosen, is_locking=not is_dry_run)
             verdicts = [(it, _reason(reader, it)) for it in refused]
             if refused and not is_dry_run:
@@ -169,4 +168,5 @@ def _counted(outcome: Replayed, verdicts: Sequence[tuple[_Refused, str | None]])
 def _audit(
     connection: psycopg.Connection[Any], by: str, request_id: str | None, selection: Selection, done: Replayed
 ) -> None:
-    connection.execute(AUDIT, [by, ACTION, request_id, Jsonb({**vars(done), "selection": selection.given()})])
+    details = {**vars(done), "selection": selection.given()}
+    write_audit(connection, actor=by, action=ACTION, details=details, request_id=request_id)

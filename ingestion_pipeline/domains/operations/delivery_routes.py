@@ -12,11 +12,12 @@ from psycopg.rows import dict_row
 
 from ingestion_pipeline.core.deliveries import DeliveryType
 from ingestion_pipeline.domains.operations import deliveries_openapi as openapi
-from ingestion_pipeline.domains.operations.delivery_reads import LIST, OPERATOR, SHOW
+from ingestion_pipeline.domains.operations.delivery_reads import LIST, SHOW
 from ingestion_pipeline.domains.operations.delivery_replay import MOST_REPLAYED, Replayed, Selection, replay
 from ingestion_pipeline.domains.operations.received import LONGEST_SOURCE, LONGEST_TYPE
 from ingestion_pipeline.intake.bodies import decode
 from ingestion_pipeline.intake.endpoints import Answer, Call, Endpoint, json_answer
+from ingestion_pipeline.intake.owners import acting_as_operator
 from ingestion_pipeline.intake.parameters import cursor_of, position_of, query_of, require_storable
 from ingestion_pipeline.intake.problems import Problem
 from ingestion_pipeline.intake.services import Services
@@ -174,7 +175,9 @@ class Deliveries:
         return rows[0]
 
     async def _rows(self, statement: str, parameters: Any) -> list[dict[str, Any]]:
-        async with self._services.pool.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
-            await cursor.execute(OPERATOR)
+        async with (
+            acting_as_operator(self._services) as connection,
+            connection.cursor(row_factory=dict_row) as cursor,
+        ):
             await cursor.execute(statement.encode(), parameters)
             return await cursor.fetchall()

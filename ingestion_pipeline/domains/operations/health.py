@@ -9,7 +9,7 @@ GREEN when every service is, YELLOW otherwise.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal, Protocol
 
 from ingestion_pipeline.settings import Settings
@@ -20,9 +20,12 @@ WORSE_AFTER_CHECKS, BETTER_AFTER_CHECKS = 2, 3
 OVERALL = "overall"
 SEED_SERVICES = ("macro", "fundamentals", "comps")
 NEVER_INGESTED = "never ingested"
+MIRROR_SILENT_AFTER = timedelta(seconds=120)
+"""What the mirror of freshness says is not believed any longer."""
 
 _ORDER: Mapping[Status, int] = {"GREEN": 0, "YELLOW": 1, "UNKNOWN": 2, "RED": 3}
 _ENOUGH_DOWN = 2
+_MOST_LISTED = 5  # in a reason
 _MOST_NAMED = 100  # markets, in a document that anybody may ask for
 _MAIN_ASSETS = {
     "macro": "property/macro_observations",
@@ -112,6 +115,12 @@ def service_of(asset_key: str, asset_group: str) -> str:
 def sources_of(settings: Settings) -> dict[str, str]:
     """By service, the outside source that it calls, under the name of its breaker and of its retries."""
     return {"macro": "fred", "market": settings.ingestion_provider}
+
+
+def listed(names: Sequence[str], *, most: int) -> str:
+    """The first of `names` in a sentence, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def settled(before: Standing | None, seen: Judgement, *, now: datetime, is_critical: bool = False) -> Standing:
@@ -215,6 +224,5 @@ def _states(asset: Asset) -> dict[str, str | None]:
     }
 
 
-def _listed(names: Sequence[str], *, most: int = 5) -> str:
-    shown = ", ".join(sorted(names)[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+def _listed(names: Sequence[str]) -> str:
+    return listed(sorted(names), most=_MOST_LISTED)

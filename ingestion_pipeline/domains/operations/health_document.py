@@ -5,13 +5,19 @@ whether that can be believed: while PostgreSQL is away, or the mirror silent, no
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
-from ingestion_pipeline.domains.operations.health import OVERALL, SEED_SERVICES, Judgement, Standing, sources_of
+from ingestion_pipeline.domains.operations.health import (
+    MIRROR_SILENT_AFTER,
+    OVERALL,
+    SEED_SERVICES,
+    Judgement,
+    Standing,
+    sources_of,
+)
 from ingestion_pipeline.settings import Settings
 
-MIRROR_SILENT_AFTER = timedelta(seconds=120)
 NOT_MIRRORED = "health has not been evaluated yet: operations_freshness_sensor of the Dagster daemon has not run"
 
 Figures = Mapping[str, Any]

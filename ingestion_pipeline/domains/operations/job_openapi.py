@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from ingestion_pipeline.core.jobs import JobType
+from ingestion_pipeline.core.markets import LONGEST_SLUG, SLUG_PATTERN
 from ingestion_pipeline.intake.endpoints import Response
+from ingestion_pipeline.intake.schemas import limit_parameter, object_schema, parameter
 
 MAX_PAGE, DEFAULT_PAGE = 500, 50
 HIGHEST_PRIORITY = 100
 STATUSES = ["QUEUED", "RUNNING", "RETRYING", "COMPLETED", "FAILED", "CANCELLED"]
-SLUG = r"^[a-z0-9]+(-[a-z0-9]+)*$(?!\n)"
-LONGEST_SLUG, LONGEST_KEY = 100, 300
+LONGEST_KEY = 300
 
 _INSTANT = {"type": "string", "format": "date-time"}
 _INSTANT_OR_NULL = {"type": ["string", "null"], "format": "date-time"}
@@ -19,15 +20,7 @@ _COUNT = {"type": "integer", "minimum": 0}
 _UUID = {"type": "string", "format": "uuid"}
 _STATUS = {"type": "string", "enum": STATUSES}
 _ERROR_KIND = {"type": ["string", "null"], "enum": ["transient", "permanent", "lost", None]}
-_SLUG = {"type": "string", "pattern": SLUG, "maxLength": LONGEST_SLUG}
-
-
-def _object(**properties: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "required": list(properties), "properties": properties}
-
-
-def _parameter(name: str, schema: dict[str, Any], description: str) -> dict[str, Any]:
-    return {"name": name, "in": "query", "required": False, "schema": schema, "description": description}
+_SLUG = {"type": "string", "pattern": SLUG_PATTERN, "maxLength": LONGEST_SLUG}
 
 
 _JOB_PROPERTIES: dict[str, dict[str, Any]] = {
@@ -55,8 +48,8 @@ _JOB_PROPERTIES: dict[str, dict[str, Any]] = {
     "updated_at": _INSTANT,
 }
 JOB_FIELDS = tuple(_JOB_PROPERTIES)
-_JOB = _object(**_JOB_PROPERTIES)
-_ATTEMPT = _object(
+_JOB = object_schema(**_JOB_PROPERTIES)
+_ATTEMPT = object_schema(
     attempt={"type": "integer", "minimum": 1},
     dagster_run_id=_TEXT_OR_NULL,
     started_at=_INSTANT,
@@ -102,30 +95,28 @@ def submit_description(types: Sequence[JobType]) -> str:
 SUBMIT_RESPONSES = {
     202: Response(
         description="The job; `Location` says where to ask for it",
-        schema=_object(**_JOB_PROPERTIES, duplicate={"type": "boolean"}),
+        schema=object_schema(**_JOB_PROPERTIES, duplicate={"type": "boolean"}),
     ),
     429: _NO_ROOM,
 }
 LIST_PARAMETERS = [
-    _parameter("status", _STATUS, "Only jobs in this state"),
-    _parameter("job_type", {"type": "string", "minLength": 1}, "Only jobs of this type"),
-    _parameter("market_slug", _SLUG, "Only jobs about this market"),
-    _parameter(
-        "limit", {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": DEFAULT_PAGE}, "Rows of one page"
-    ),
-    _parameter("cursor", {"type": "string", "minLength": 1}, "`next_cursor` of the page before"),
+    parameter("status", _STATUS, "Only jobs in this state"),
+    parameter("job_type", {"type": "string", "minLength": 1}, "Only jobs of this type"),
+    parameter("market_slug", _SLUG, "Only jobs about this market"),
+    limit_parameter(most=MAX_PAGE, default=DEFAULT_PAGE),
+    parameter("cursor", {"type": "string", "minLength": 1}, "`next_cursor` of the page before"),
 ]
 LIST_RESPONSES = {
     200: Response(
         description="One page of the caller's jobs, of everybody's for `jobs:admin`, newest first",
-        schema=_object(jobs={"type": "array", "items": _JOB}, next_cursor=_TEXT_OR_NULL),
+        schema=object_schema(jobs={"type": "array", "items": _JOB}, next_cursor=_TEXT_OR_NULL),
     )
 }
-WAIT = _parameter("wait", {"type": "number", "minimum": 0}, "Seconds to wait for its end, at most JOB_WAIT_SECONDS")
+WAIT = parameter("wait", {"type": "number", "minimum": 0}, "Seconds to wait for its end, at most JOB_WAIT_SECONDS")
 SHOW_RESPONSES = {
     200: Response(
         description="The job with its attempts",
-        schema=_object(**_JOB_PROPERTIES, attempts={"type": "array", "items": _ATTEMPT}),
+        schema=object_schema(**_JOB_PROPERTIES, attempts={"type": "array", "items": _ATTEMPT}),
     ),
     404: _NO_JOB,
 }

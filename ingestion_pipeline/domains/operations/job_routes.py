@@ -13,11 +13,11 @@ import msgspec
 import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import class_row, dict_row
-from psycopg.types.json import Jsonb
 
 from ingestion_pipeline.core.clock import utc_now
 from ingestion_pipeline.core.errors import ContractError
 from ingestion_pipeline.core.jobs import JobType
+from ingestion_pipeline.core.markets import LONGEST_SLUG, SLUG_PATTERN
 from ingestion_pipeline.domains.operations import job_openapi as openapi
 from ingestion_pipeline.intake.bodies import decode, field_error
 from ingestion_pipeline.intake.endpoints import PERSON, SCHEDULER, Answer, Call, Caller, Endpoint, json_answer
@@ -26,6 +26,7 @@ from ingestion_pipeline.intake.parameters import cursor_of, position_of, query_o
 from ingestion_pipeline.intake.problems import FieldError, Problem, retry_after
 from ingestion_pipeline.intake.services import Services
 from ingestion_pipeline.intake.waiting import enqueue, job_address, wait_for, wait_seconds
+from ingestion_pipeline.storage.audit import AUDIT, audit_row
 from ingestion_pipeline.storage.jobs import ATTEMPTS, JOB_COLUMNS, JOBS, UNFINISHED, Job, NewJob
 
 ADMIN = "jobs:admin"
@@ -40,7 +41,7 @@ LATEST_RUN = timedelta(days=366)
 FOR_PERSONS = ("prediction",)
 """The types that persons may ask for, unless the composition says otherwise."""
 
-_Slug = Annotated[str, msgspec.Meta(pattern=openapi.SLUG, max_length=openapi.LONGEST_SLUG)]
+_Slug = Annotated[str, msgspec.Meta(pattern=SLUG_PATTERN, max_length=LONGEST_SLUG)]
 _Priority = Annotated[int, msgspec.Meta(ge=-openapi.HIGHEST_PRIORITY, le=openapi.HIGHEST_PRIORITY)]
 _Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 
@@ -64,7 +65,6 @@ select
         ) as new
     )
 """
-_AUDIT = "insert into operations.audit_log (actor, action, request_id, details) values (%s, %s, %s, %s)"
 
 
 class JobBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -276,8 +276,13 @@ class Jobs:
             if status is None:
                 raise _no_job()
             if is_operator(call.caller, ADMIN):
-                details = Jsonb({"job_id": str(job_id), "status": status})
-                await connection.execute(_AUDIT, [call.caller.name, f"job {change}", call.request_id, details])
+                row = audit_row(
+                    actor=call.caller.name,
+                    action=f"job {change}",
+                    details={"job_id": str(job_id), "status": status},
+                    request_id=call.request_id,
+                )
+                await connection.execute(AUDIT, row)
         return str(status)
 
     def _acting(self, caller: Caller) -> Any:

@@ -16,19 +16,19 @@ import msgspec
 
 from ingestion_pipeline.core.deliveries import DeliveryType
 from ingestion_pipeline.core.ids import digest
+from ingestion_pipeline.core.markets import LONGEST_SLUG, MARKET_SLUG_PATTERN
 from ingestion_pipeline.intake.bodies import decode, field_error, require_storable
 from ingestion_pipeline.intake.problems import FieldError, Problem, printable, shown
 from ingestion_pipeline.storage.inbox import NewDelivery, Scheme
 
 UNKNOWN_TYPE = "unknown"
-LONGEST_ID, LONGEST_SOURCE, LONGEST_TYPE, LONGEST_SLUG = 256, 100, 200, 100
+LONGEST_ID, LONGEST_SOURCE, LONGEST_TYPE = 256, 100, 200
 SOURCE_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$(?!\n)"  # Python's `$` alone lets a last newline through
-SLUG_PATTERN = r"^(?!all$)[a-z0-9]+(-[a-z0-9]+)*$(?!\n)"
 
 _Source = Annotated[str, msgspec.Meta(pattern=SOURCE_PATTERN, max_length=LONGEST_SOURCE)]
 _FIELDS: Mapping[str, Any] = {
     "event_type": Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_TYPE)],
-    "market_slug": Annotated[str, msgspec.Meta(pattern=SLUG_PATTERN, max_length=LONGEST_SLUG)] | None,
+    "market_slug": Annotated[str, msgspec.Meta(pattern=MARKET_SLUG_PATTERN, max_length=LONGEST_SLUG)] | None,
     "source": _Source | None,
     "id": Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_ID)] | None,
     "timestamp": str | int | float | None,

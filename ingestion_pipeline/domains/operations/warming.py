@@ -1,10 +1,9 @@
 """POST /api/cron/cache-warming: asks for the job that warms the cache, and waits for it."""
 
-from typing import Any
-
 from ingestion_pipeline.domains.operations.warming_jobs import CACHE_WARMING, UNIQUE_KEY
 from ingestion_pipeline.intake.endpoints import SCHEDULER, Answer, Call, Endpoint, Response, json_answer
 from ingestion_pipeline.intake.owners import SCHEDULER_OWNER
+from ingestion_pipeline.intake.schemas import ACCEPTED, object_schema, parameter
 from ingestion_pipeline.intake.services import Services
 from ingestion_pipeline.intake.waiting import enqueue_and_wait, output_or_problem, still_working, wait_seconds
 from ingestion_pipeline.storage.jobs import NewJob
@@ -13,20 +12,13 @@ _COUNTS = {"type": "object", "additionalProperties": {"type": "integer", "minimu
 _WORDS = {"type": "object", "additionalProperties": {"type": "string"}}
 
 
-def _object(**properties: Any) -> dict[str, Any]:
-    return {"type": "object", "required": list(properties), "properties": properties}
-
-
-_WARMED = _object(
+_WARMED = object_schema(
     success={"type": "boolean"},
     job_id={"type": "string", "format": "uuid"},
     warmed=_COUNTS | {"description": "Values loaded, by service"},
     problems=_WORDS | {"description": "Why a service was not warmed"},
     health=_WORDS | {"description": "Status of each service of /api/health/data, where it is known"},
     processing_time_ms={"type": "number", "minimum": 0},
-)
-_ACCEPTED = _object(
-    status={"const": "accepted"}, job_id={"type": "string", "format": "uuid"}, job_status={"type": "string"}
 )
 
 
@@ -50,17 +42,15 @@ def warming_endpoints(services: Services) -> list[Endpoint]:
             description="Loads macro series, fundamentals, comparable sales and market snapshots. Every six hours this "
             "happens by itself. A job that is not finished is joined, not started again.",
             parameters=[
-                {
-                    "name": "wait",
-                    "in": "query",
-                    "required": False,
-                    "schema": {"type": "number", "minimum": 0, "maximum": services.settings.job_wait_seconds},
-                    "description": "How many seconds to wait for the job; at most, and by default, JOB_WAIT_SECONDS",
-                }
+                parameter(
+                    "wait",
+                    {"type": "number", "minimum": 0, "maximum": services.settings.job_wait_seconds},
+                    "How many seconds to wait for the job; at most, and by default, JOB_WAIT_SECONDS",
+                )
             ],
             responses={
                 200: Response(description="It is warm.", schema=_WARMED),
-                202: Response(description="The job goes on; `Location` is where to ask for it.", schema=_ACCEPTED),
+                202: Response(description="The job goes on; `Location` is where to ask for it.", schema=ACCEPTED),
                 409: Response(description="Somebody cancelled the job."),
                 500: Response(description="The job failed."),
                 502: Response(description="The job failed; it may succeed later."),

@@ -14,6 +14,7 @@ from ingestion_pipeline.core.errors import PermanentError, TransientError
 from ingestion_pipeline.core.jobs import JobType
 from ingestion_pipeline.domains.operations.warming_jobs import CACHE_WARMING, UNIQUE_KEY, CacheWarmingInput
 from ingestion_pipeline.orchestration.jobs import JobContext, JobHandler
+from ingestion_pipeline.orchestration.schedules import plain_schedule
 from ingestion_pipeline.providers.alerts import Words
 from ingestion_pipeline.storage.ingestion_events import IngestionEvent, record_ingestion
 from ingestion_pipeline.storage.jobs import JobQueue, NewJob
@@ -91,10 +92,9 @@ def operations_cache_warming_job() -> None:
     request_cache_warming()
 
 
-operations_cache_warming_schedule = dg.ScheduleDefinition(
-    name="operations_cache_warming_schedule",
-    job=operations_cache_warming_job,
-    cron_schedule=EVERY_SIX_HOURS,
-    default_status=dg.DefaultScheduleStatus.RUNNING,
+operations_cache_warming_schedule = plain_schedule(
+    "operations_cache_warming_schedule",
+    operations_cache_warming_job,
+    EVERY_SIX_HOURS,
     description="Asks for the cache to be warmed every six hours.",
 )

@@ -6,11 +6,10 @@ from typing import Any
 import msgspec
 
 from ingestion_pipeline.core.deliveries import DeliveryType
+from ingestion_pipeline.core.markets import LONGEST_SLUG, MARKET_SLUG_PATTERN
 from ingestion_pipeline.domains.operations.received import (
     LONGEST_ID,
-    LONGEST_SLUG,
     LONGEST_SOURCE,
-    SLUG_PATTERN,
     SOURCE_PATTERN,
 )
 from ingestion_pipeline.intake.endpoints import Response, Schema
@@ -28,7 +27,7 @@ another body, `delivery_status` what became of it. 202 comes after the durable c
 Give every event an `id` of its own. Without one, the same body is a duplicate for 90 days, also when another came in
 between: a figure that goes from A to B and back to A stays at B.
 """
-_SLUG = {"type": "string", "pattern": SLUG_PATTERN, "maxLength": LONGEST_SLUG}
+_SLUG = {"type": "string", "pattern": MARKET_SLUG_PATTERN, "maxLength": LONGEST_SLUG}
 _SOURCE = {"type": "string", "pattern": SOURCE_PATTERN, "maxLength": LONGEST_SOURCE}
 _ID = {
     "type": ["string", "null"],

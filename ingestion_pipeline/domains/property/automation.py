@@ -9,7 +9,7 @@ from ingestion_pipeline.domains.property.assets import DELIVERIES_JOB
 from ingestion_pipeline.domains.property.contracts import COMPS_UPSERT, FUNDAMENTALS_UPSERT, MACRO_UPDATE
 from ingestion_pipeline.domains.property.tables import COMPS, FUNDAMENTALS, MACRO_OBSERVATIONS
 from ingestion_pipeline.orchestration.inbox import delivery_sensor
-from ingestion_pipeline.orchestration.schedules import overtaken, selection
+from ingestion_pipeline.orchestration.schedules import newest_tick_schedule, selection
 
 HOURLY, DAILY = "10 * * * *", "30 6 * * *"
 APPLYING = {FUNDAMENTALS_UPSERT: FUNDAMENTALS, COMPS_UPSERT: COMPS, MACRO_UPDATE: MACRO_OBSERVATIONS}
@@ -29,24 +29,14 @@ property_daily_job = dg.define_asset_job(
 )
 
 
-@dg.schedule(
-    job=property_macro_job,
-    cron_schedule=HOURLY,
-    default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Macro series every hour.",
+property_hourly_schedule = newest_tick_schedule(
+    "property_hourly_schedule", property_macro_job, HOURLY, description="Macro series every hour."
 )
-def property_hourly_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-    return overtaken(context, HOURLY) or dg.RunRequest()
 
 
-@dg.schedule(
-    job=property_daily_job,
-    cron_schedule=DAILY,
-    default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Every property asset once a day.",
+property_daily_schedule = newest_tick_schedule(
+    "property_daily_schedule", property_daily_job, DAILY, description="Every property asset once a day."
 )
-def property_daily_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-    return overtaken(context, DAILY) or dg.RunRequest()
 
 
 webhook_drop_sensor = delivery_sensor(

@@ -18,12 +18,12 @@ import structlog
 
 from ingestion_pipeline.core.clock import utc_now
 from ingestion_pipeline.core.errors import ConfigurationError
+from ingestion_pipeline.core.markets import MARKET_SLUG
 from ingestion_pipeline.domains.property.contracts import FUNDAMENTALS_UPSERT
 from ingestion_pipeline.domains.property.files import BadCell, PublishedFile
 from ingestion_pipeline.domains.property.ingest import SERVICES, market_key, write_staleness
 from ingestion_pipeline.domains.property.revisions import write_fundamentals
 from ingestion_pipeline.domains.property.transforms import (
-    MARKET_SLUG,
     FundamentalRow,
     Origin,
     Refused,

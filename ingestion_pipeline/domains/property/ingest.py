@@ -23,6 +23,7 @@ from ingestion_pipeline.core.errors import (
     RateLimitedError,
     TransientError,
 )
+from ingestion_pipeline.core.markets import MARKET_SLUG
 from ingestion_pipeline.domains.property.contracts import (
     COMPS_UPSERT,
     DELIVERY_TYPES,
@@ -31,7 +32,6 @@ from ingestion_pipeline.domains.property.contracts import (
 )
 from ingestion_pipeline.domains.property.revisions import former_markets, write_comps, write_fundamentals, write_macro
 from ingestion_pipeline.domains.property.transforms import (
-    MARKET_SLUG,
     FundamentalRow,
     Judged,
     MacroRow,

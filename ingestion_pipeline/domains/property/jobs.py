@@ -7,7 +7,7 @@ import msgspec
 
 from ingestion_pipeline.core.errors import ContractError
 from ingestion_pipeline.core.jobs import JobType
-from ingestion_pipeline.domains.property.transforms import MARKET_SLUG
+from ingestion_pipeline.core.markets import MARKET_SLUG
 
 MOST_PROPERTIES = 1_000
 

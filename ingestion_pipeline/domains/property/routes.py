@@ -11,12 +11,12 @@ from typing import Annotated, Any
 
 import msgspec
 
+from ingestion_pipeline.core.markets import MARKET_SLUG
 from ingestion_pipeline.domains.property import reads
 from ingestion_pipeline.domains.property import routes_openapi as openapi
 from ingestion_pipeline.domains.property.contracts import property_type
 from ingestion_pipeline.domains.property.metrics import METRICS
 from ingestion_pipeline.domains.property.reads import DEFAULT_OBSERVATIONS, DEFAULT_ROWS, Document, Value
-from ingestion_pipeline.domains.property.transforms import MARKET_SLUG
 from ingestion_pipeline.intake.endpoints import Answer, Call, Endpoint, HttpDomain, json_answer
 from ingestion_pipeline.intake.parameters import cursor_of, position_of, query_of, refused
 from ingestion_pipeline.intake.problems import FieldError, Problem, shown

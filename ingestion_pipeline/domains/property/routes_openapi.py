@@ -5,6 +5,7 @@ from typing import Any
 from ingestion_pipeline.domains.property.metrics import METRICS
 from ingestion_pipeline.domains.property.reads import DEFAULT_OBSERVATIONS, DEFAULT_ROWS
 from ingestion_pipeline.intake.endpoints import Response
+from ingestion_pipeline.intake.schemas import limit_parameter, object_schema, parameter
 
 MAX_OBSERVATIONS, MAX_ROWS = 5_000, 1_000
 
@@ -20,62 +21,43 @@ _MORE = {"type": "boolean", "description": "There are older ones"}
 _CURSOR = {"type": ["string", "null"], "description": "Ask for the next page with it; null on the last one"}
 
 
-def _object(**properties: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "required": list(properties), "properties": properties}
-
-
 def _array(items: dict[str, Any]) -> dict[str, Any]:
     return {"type": "array", "items": items}
 
 
-def _parameter(name: str, schema: dict[str, Any], description: str, *, place: str = "query") -> dict[str, Any]:
-    return {
-        "name": name,
-        "in": place,
-        "required": place == "path",
-        "schema": schema,
-        "description": description,
-    }
-
-
-def _limit(most: int, default: int) -> dict[str, Any]:
-    schema = {"type": "integer", "minimum": 1, "maximum": most, "default": default}
-    return _parameter("limit", schema, "Rows of one page")
-
-
-_MARKET = _parameter(
+_MARKET = parameter(
     "market_slug", {"type": "string", "examples": ["dallas"]}, "The market, as in its deliveries", place="path"
 )
-_FROM = _parameter("from", _DATE, "Of this day or later")
-_TO = _parameter("to", _DATE, "Of a day before this one")
-_PAGE = _parameter("cursor", {"type": "string", "minLength": 1}, "`next_cursor` of the page before")
+_FROM = parameter("from", _DATE, "Of this day or later")
+_TO = parameter("to", _DATE, "Of a day before this one")
+_PAGE = parameter("cursor", {"type": "string", "minLength": 1}, "`next_cursor` of the page before")
 
 MACRO_PARAMETERS = [
-    _parameter(
+    parameter(
         "series_id", {"type": "string", "examples": ["MORTGAGE30US"]}, "The series, as FRED has it", place="path"
     ),
     _FROM,
     _TO,
-    _limit(MAX_OBSERVATIONS, DEFAULT_OBSERVATIONS),
+    limit_parameter(most=MAX_OBSERVATIONS, default=DEFAULT_OBSERVATIONS),
 ]
 FUNDAMENTALS_PARAMETERS = [
     _MARKET,
-    _parameter("metric", {"type": "string", "enum": list(METRICS)}, "The history of this metric"),
-    _parameter("from", _DATE, "Of this day or later; with `metric`"),
-    _parameter("to", _DATE, "Of a day before this one; with `metric`"),
-    _limit(MAX_ROWS, DEFAULT_ROWS),
+    parameter("metric", {"type": "string", "enum": list(METRICS)}, "The history of this metric"),
+    parameter("from", _DATE, "Of this day or later; with `metric`"),
+    parameter("to", _DATE, "Of a day before this one; with `metric`"),
+    limit_parameter(most=MAX_ROWS, default=DEFAULT_ROWS),
 ]
 COMPS_PARAMETERS = [
     _MARKET,
-    _parameter("property_type", _TEXT | {"minLength": 1, "maxLength": 50}, "Only sales of this type"),
+    parameter("property_type", _TEXT | {"minLength": 1, "maxLength": 50}, "Only sales of this type"),
     _FROM,
     _TO,
-    _limit(MAX_ROWS, DEFAULT_ROWS),
+    limit_parameter(most=MAX_ROWS, default=DEFAULT_ROWS),
     _PAGE,
 ]
-PREDICTIONS_PARAMETERS = [_MARKET, _limit(MAX_ROWS, DEFAULT_ROWS), _PAGE]
+PREDICTIONS_PARAMETERS = [_MARKET, limit_parameter(most=MAX_ROWS, default=DEFAULT_ROWS), _PAGE]
 
-_OBSERVATION = _object(
+_OBSERVATION = object_schema(
     observation_date=_DATE,
     value=_NUMBER_OR_NULL,
     vintage_date=_DATE,
@@ -83,17 +65,17 @@ _OBSERVATION = _object(
     source=_TEXT,
     received_at=_INSTANT,
 )
-_FUNDAMENTAL = _object(
+_FUNDAMENTAL = object_schema(
     metric=_TEXT, value=_NUMBER, unit=_TEXT, as_of_date=_DATE, source=_TEXT, revision=_COUNT, received_at=_INSTANT
 )
-_STALENESS = _object(
+_STALENESS = object_schema(
     last_as_of_date=_DATE,
     age_days={"type": "integer"},
     max_age_days=_COUNT,
     is_stale={"type": "boolean"},
     checked_at=_INSTANT,
 )
-_COMP = _object(
+_COMP = object_schema(
     source=_TEXT,
     comp_id=_TEXT,
     property_type=_TEXT,
@@ -110,7 +92,7 @@ _COMP = _object(
     revision=_COUNT,
     received_at=_INSTANT,
 )
-_PREDICTION = _object(
+_PREDICTION = object_schema(
     prediction_id=_TEXT,
     property_type=_TEXT,
     subject_id=_TEXT,
@@ -129,7 +111,7 @@ _PREDICTION = _object(
     method_version=_TEXT,
     made_at=_INSTANT,
 )
-_ACCURACY = _object(
+_ACCURACY = object_schema(
     as_of_date=_DATE,
     market_slug=_TEXT,
     property_type=_TEXT,
@@ -150,11 +132,11 @@ def _responses(what: str, schema: dict[str, Any]) -> dict[int, Response]:
 
 
 MACRO_RESPONSES = _responses(
-    "Observations, newest first", _object(series_id=_TEXT, observations=_array(_OBSERVATION), has_more=_MORE)
+    "Observations, newest first", object_schema(series_id=_TEXT, observations=_array(_OBSERVATION), has_more=_MORE)
 )
 FUNDAMENTALS_RESPONSES = _responses(
     "The newest value of each metric, or the history of one, newest first",
-    _object(
+    object_schema(
         market_slug=_TEXT,
         fundamentals=_array(_FUNDAMENTAL),
         staleness={"oneOf": [_STALENESS, {"type": "null"}]},
@@ -163,11 +145,11 @@ FUNDAMENTALS_RESPONSES = _responses(
 )
 COMPS_RESPONSES = _responses(
     "Comparable sales, newest first",
-    _object(market_slug=_TEXT, comps=_array(_COMP), has_more=_MORE, next_cursor=_CURSOR),
+    object_schema(market_slug=_TEXT, comps=_array(_COMP), has_more=_MORE, next_cursor=_CURSOR),
 )
 PREDICTIONS_RESPONSES = _responses(
     "Predictions, newest first, and the newest accuracy figures of the market",
-    _object(
+    object_schema(
         market_slug=_TEXT,
         predictions=_array(_PREDICTION),
         accuracy=_array(_ACCURACY),

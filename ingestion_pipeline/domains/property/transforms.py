@@ -6,7 +6,6 @@ others go on. Time is judged by when the delivery was received, never by the clo
 
 import calendar
 import math
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -20,9 +19,7 @@ from ingestion_pipeline.domains.property.contracts import (
     property_type,
 )
 from ingestion_pipeline.domains.property.metrics import METRICS, MONEY_LIMIT
-from ingestion_pipeline.domains.property.valuation_tables import ALL
 
-MARKET_SLUG = re.compile(rf"(?!{ALL}$)[a-z0-9]+(-[a-z0-9]+)*")
 FIRST_DAY = date(1600, 1, 1)  # FRED's own
 TIME_ZONES = timedelta(days=1)  # it may be tomorrow where the sender is
 CLOCK_TOLERANCE = timedelta(minutes=5)

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingestion_pipeline.core.markets import MARKET_SLUG
 from ingestion_pipeline.domains.property.regions import Region, market_slug, market_slugs, slug, split_state
-from ingestion_pipeline.domains.property.transforms import MARKET_SLUG
 
 
 @pytest.mark.parametrize(
