@@ -1896,6 +1896,41 @@ $$;
 
 ALTER FUNCTION operations.settle_notice(settled_id uuid, lease timestamp with time zone, took_it text[], problem text, retry_at timestamp with time zone, remind_at timestamp with time zone, said_count integer, said_severity text, at timestamp with time zone) OWNER TO postgres;
 
+CREATE FUNCTION sales.apply_page_rates() RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog'
+    AS $$
+declare
+    changed record;
+    total integer := 0;
+begin
+    for changed in
+        with updated as (
+            update sales.sales_events as kept set
+                estimated_royalty = round(kept.pages_read * rates.rate, 8),
+                royalty_usd = round(round(kept.pages_read * rates.rate, 8) * kept.fx_rate, 8)
+            from sales.kenp_rates as rates
+            where
+                kept.kind = 'pages_read' and kept.royalty is null
+                and lower(kept.storefront) = rates.storefront and kept.currency = rates.currency
+                and date_trunc('month', kept.period_start)::date = rates.month
+                and kept.estimated_royalty is distinct from round(kept.pages_read * rates.rate, 8)
+            returning kept.owner_id, kept.platform, rates.month
+        )
+        select owner_id, platform, array_agg(distinct month) as months, count(*) as row_count
+        from updated
+        group by owner_id, platform
+        order by owner_id, platform
+    loop
+        perform sales.mark_months(changed.owner_id, changed.platform, changed.months);
+        total := total + changed.row_count;
+    end loop;
+    return total;
+end
+$$;
+
+ALTER FUNCTION sales.apply_page_rates() OWNER TO postgres;
+
 CREATE FUNCTION sales.apply_rates() RETURNS integer
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog'
@@ -1904,28 +1939,42 @@ declare
     changed record;
     total integer := 0;
 begin
-    -- sales.store_report holds it shared: nobody else writes rows meanwhile
-    perform pg_advisory_xact_lock(hashtextextended('sales.sales_events', 0));
+    if not exists (select from sales.rate_changes) then
+        return 0;
+    end if;
+    -- sales.store_report holds it shared: a row that is being stored may have been rated before the rates changed
+    if not pg_try_advisory_xact_lock(hashtextextended('sales.sales_events', 0)) then
+        return null;
+    end if;
     for changed in
-        with days as (
-            select distinct currency, period_end, fx_rate, fx_date from sales.sales_events
+        with taken as (
+            delete from sales.rate_changes
+            returning currency, rate_date
         ),
-        -- few, mostly none: the ledger is read once, and a second time only where there is something to change
-        rated as (
-            select distinct days.currency, days.period_end, rate.fx_rate, rate.fx_date
-            from days
-            left join lateral sales.usd_rate(days.currency, days.period_end) as rate on true
-            where (days.fx_rate, days.fx_date) is distinct from (rate.fx_rate, rate.fx_date)
+        -- a rate is for its day and, where no nearer one is, for 45 days more (sales.usd_rate)
+        spans as (
+            select currency, unnest(range_agg(daterange(rate_date, rate_date + 45, '[]'))) as days
+            from taken
+            group by currency
+        ),
+        periods as materialized (
+            select distinct spans.currency, kept.period_end
+            from spans
+            inner join sales.sales_events as kept
+                on
+                    spans.currency = kept.currency and kept.currency <> 'USD'
+                    and kept.period_end >= lower(spans.days) and kept.period_end < upper(spans.days)
         ),
         updated as (
             update sales.sales_events as kept set
-                fx_rate = rated.fx_rate,
-                fx_date = rated.fx_date,
-                royalty_usd = round(kept.royalty * rated.fx_rate, 8)
-            from rated
+                fx_rate = rate.fx_rate,
+                fx_date = rate.fx_date,
+                royalty_usd = round(coalesce(kept.royalty, kept.estimated_royalty) * rate.fx_rate, 8)
+            from periods
+            cross join lateral sales.usd_rate(periods.currency, periods.period_end) as rate
             where
-                kept.currency = rated.currency and kept.period_end = rated.period_end
-                and (kept.fx_rate, kept.fx_date) is distinct from (rated.fx_rate, rated.fx_date)
+                kept.currency = periods.currency and kept.currency <> 'USD' and kept.period_end = periods.period_end
+                and (kept.fx_rate, kept.fx_date) is distinct from (rate.fx_rate, rate.fx_date)
             returning kept.owner_id, kept.platform, date_trunc('month', kept.period_start)::date as month
         )
         select owner_id, platform, array_agg(distinct month) as months, count(*) as row_count
@@ -1956,10 +2005,12 @@ begin
             files.owner_id, files.platform, month::date as month,
             count(*) as report_count,
             max(files.exported_at) as last_seen_at,
-            bool_or(files.is_final and files.is_whole and files.report in ('kdp_prior_month', 'kdp_legacy')) as has_final
+            bool_or(files.is_final and files.is_whole and files.report = 'kdp_prior_month') as has_final
         from sales.report_files as files
         cross join lateral generate_series(
-            date_trunc('month', files.period_start::timestamp), files.period_end::timestamp, interval '1 month'
+            date_trunc('month', files.period_start::timestamp),
+            least(files.period_end::timestamp, today::timestamp + interval '2 years'),
+            interval '1 month'
         ) as month
         where files.status = 'ingested' and files.report <> 'kdp_payments'
         group by 1, 2, 3
@@ -2047,13 +2098,17 @@ begin
             coalesce(sum(events.net_units) filter (where events.kind <> 'free'), 0),
             coalesce(sum(events.net_units) filter (where events.kind = 'free'), 0),
             sum(events.pages_read),
-            sum(events.royalty),
+            sum(coalesce(events.royalty, events.estimated_royalty)),
             case
-                when count(*) filter (where events.royalty is not null and events.royalty_usd is null) = 0
+                when
+                    count(*) filter (
+                        where coalesce(events.royalty, events.estimated_royalty) is not null
+                        and events.royalty_usd is null
+                    ) = 0
                     then sum(events.royalty_usd)
             end,
             count(*),
-            bool_and(events.is_final)
+            bool_and(events.is_final and events.estimated_royalty is null)
         from sales.sales_events as events
         where
             events.owner_id = changed.owner_id and events.platform = changed.platform
@@ -2141,107 +2196,383 @@ $$;
 
 ALTER FUNCTION sales.mark_months(owner text, sold_on text, months date[]) OWNER TO postgres;
 
-CREATE FUNCTION sales.supersede(owner text, months date[]) RETURNS integer
+CREATE FUNCTION sales.supersede(owner text, sold_on text, months date[]) RETURNS integer
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog'
+    SET enable_nestloop TO 'off'
     AS $$
 declare
     first_month constant date := (select min(one) from unnest(months) as one);
     after_months constant date := (select max(one) + interval '1 month' from unnest(months) as one);
-    changed record;
-    stopped integer := 0;
+    changed_months date[];
+    stopped integer;
 begin
-    for changed in
-        with lines as (
-            select
-                platform, natural_key, superseded_by, is_final, exported_at, period_start, format, storefront,
-                date_trunc('month', period_start)::date as month,
-                case kind when 'free' then 'free' when 'pages_read' then 'pages' else 'royalty' end as measure,
-                case when period_end > period_start then 'month' else 'day' end as grain
-            from sales.sales_events
-            where
-                owner_id = supersede.owner and platform in ('amazon_kdp', 'smashwords')
-                and period_start >= first_month and period_start < after_months
-                and date_trunc('month', period_start)::date = any(supersede.months)
-        ),
-        final_months as (
-            select distinct date_trunc('month', period_start)::date as month
-            from sales.report_files
-            where
-                owner_id = supersede.owner and platform = 'amazon_kdp' and status = 'ingested'
-                and report in ('kdp_prior_month', 'kdp_legacy') and is_final and is_whole
-                and period_start >= first_month and period_start < after_months
-        ),
-        final_parts as (
-            select distinct month, measure, format from lines where platform = 'amazon_kdp' and is_final
-        ),
-        grains as (
-            select
-                month, measure, format,
-                case
-                    when
-                        max(exported_at) filter (where grain = 'month')
-                        > coalesce(max(exported_at) filter (where grain = 'day'), '-infinity')
-                        then 'month'
-                    else 'day'
-                end as counted
-            from lines
-            where platform = 'amazon_kdp' and not is_final
-            group by month, measure, format
-        ),
-        listed as (
-            select date_trunc('month', period_start)::date as month, min(period_start) as first_day
-            from sales.sales_events
-            where
-                owner_id = supersede.owner and platform = 'draft2digital' and storefront ilike 'smashwords%'
-                and period_start >= first_month and period_start < after_months
-            group by 1
-        ),
-        judged as (
-            select
-                lines.platform, lines.natural_key, lines.month, lines.superseded_by as before,
-                case
-                    when lines.platform = 'smashwords' and lines.period_start >= listed.first_day then 'draft2digital'
-                    when lines.platform <> 'amazon_kdp' or lines.is_final then null
-                    when
-                        lines.measure <> 'free' and (final_months.month is not null or final_parts.month is not null)
-                        then 'final_month'
-                    when lines.grain <> grains.counted then 'newer_export'
-                end as superseded_by
-            from lines
-            left join listed on lines.month = listed.month
-            left join final_months on lines.month = final_months.month
-            left join final_parts
-                on lines.month = final_parts.month and lines.measure = final_parts.measure
-                and lines.format = final_parts.format
-            left join grains
-                on lines.month = grains.month and lines.measure = grains.measure and lines.format = grains.format
-        ),
-        updated as (
-            update sales.sales_events as kept set superseded_by = judged.superseded_by
-            from judged
-            where
-                kept.owner_id = supersede.owner and kept.platform = judged.platform
-                and kept.natural_key = judged.natural_key
-                and judged.superseded_by is distinct from judged.before
-            returning judged.platform, judged.month, judged.before is null as is_stopped
-        )
-        select platform, array_agg(distinct month) as months, count(*) filter (where is_stopped) as rows_stopped
-        from updated
-        group by platform
-        order by platform
-    loop
-        perform sales.mark_months(supersede.owner, changed.platform, changed.months);
-        stopped := stopped + changed.rows_stopped;
-    end loop;
+    if sold_on = 'draft2digital' then
+        stopped := sales.supersede_draft2digital(supersede.owner, supersede.months);
+        return stopped + sales.supersede_smashwords(supersede.owner, supersede.months);
+    elsif sold_on = 'smashwords' then
+        return sales.supersede_smashwords(supersede.owner, supersede.months);
+    elsif sold_on <> 'amazon_kdp' then
+        return 0;
+    end if;
+    -- the newest final report of each month and sheet, of those of which every row was read
+    with finals as materialized (
+        select distinct on (month, part)
+            date_trunc('month', period_start)::date as month, unnest(parts) as part, exported_at, sha256
+        from sales.report_files
+        where
+            owner_id = supersede.owner and platform = 'amazon_kdp'
+            and status = 'ingested' and report = 'kdp_prior_month' and is_final and problem_count = 0
+            and period_start >= first_month and period_start < after_months
+        order by month, part, exported_at desc, sha256 desc
+    ),
+    -- rows that share a verdict are judged together
+    alike as (
+        select
+            period_start, period_end, kind, format, is_final, superseded_by as before, source_sha256, source_report,
+            case
+                when source_report in ('kdp_combined_sales', 'kdp_total_earnings', 'kdp_orders_placed')
+                    then source_report
+                else case kind when 'free' then 'free' when 'pages_read' then 'pages' else format end
+            end as part,
+            date_trunc('month', period_start)::date as month,
+            case kind when 'free' then 'free' when 'pages_read' then 'pages' else 'royalty' end as measure,
+            period_end > period_start as is_month,
+            max(exported_at) as exported_at,
+            bool_and(royalty is not null) as states_royalty,
+            sum(units_sold) + sum(pages_read) as stated
+        from sales.sales_events
+        where
+            owner_id = supersede.owner and platform = 'amazon_kdp'
+            and period_start >= first_month and period_start < after_months
+            and date_trunc('month', period_start)::date = any(supersede.months)
+        group by period_start, period_end, kind, format, is_final, superseded_by, source_sha256, source_report
+    ),
+    reissued as (
+        select
+            alike.*,
+            coalesce(
+                alike.is_final and (alike.exported_at, alike.source_sha256) < (finals.exported_at, finals.sha256), false
+            ) as is_reissued
+        from alike
+        left join finals on alike.month = finals.month and alike.part = finals.part
+    ),
+    settled as (
+        select
+            *,
+            case
+                when is_reissued then 'newer_export'
+                when measure = 'free'
+                    then case
+                        when
+                            part = 'kdp_orders_placed' and exists (
+                                select from sales.report_files as files
+                                where
+                                    files.owner_id = supersede.owner and files.platform = 'amazon_kdp'
+                                    and files.status = 'ingested' and 'free' = any(files.parts)
+                                    and files.period_start <= reissued.period_start
+                                    and files.period_end >= reissued.period_end
+                            )
+                            then 'other_sheet'
+                    end
+                when
+                    part <> first_value(part) over (
+                        partition by period_start, period_end, measure, format, is_final
+                        order by is_reissued, states_royalty desc, exported_at desc, part like 'kdp_%'
+                    )
+                    then 'other_sheet'
+            end as settled_as
+        from reissued
+    ),
+    -- the days of the month that the report covers; one of months at most up to the day of its export, which somewhere on
+    -- earth is the next day already
+    covering as (
+        select
+            settled.*, files.is_by_day,
+            daterange(settled.month, (settled.month + interval '1 month')::date)
+            * daterange(
+                coalesce(files.period_start, settled.period_start), coalesce(files.period_end, settled.period_end), '[]'
+            )
+            * daterange(null, case when settled.is_month then (settled.exported_at at time zone 'UTC')::date + 2 end)
+                as covers
+        from settled
+        left join sales.report_files as files
+            on
+                files.owner_id = supersede.owner and files.platform = 'amazon_kdp'
+                and files.sha256 = settled.source_sha256
+        where settled.settled_as is null
+    ),
+    parts as (
+        select
+            *,
+            bool_or(is_final) over same_part as has_final,
+            daterange(
+                min(lower(covers)) filter (where is_month and not is_final) over same_part,
+                max(upper(covers)) filter (where is_month and not is_final) over same_part
+            ) as month_covers,
+            max(exported_at) filter (where is_month and not is_final) over same_part as month_at,
+            sum(stated) filter (where is_month and not is_final) over same_part as month_stated
+        from covering
+        window same_part as (partition by month, measure, format)
+    ),
+    overlapping as (
+        select *, not is_final and (is_month or month_covers @> period_start) as is_overlapping
+        from parts
+    ),
+    compared as (
+        select
+            *,
+            case
+                when coalesce(bool_or(not is_month and exported_at >= month_at) over same_part, false)
+                    then
+                        sum(stated) filter (where not is_month) over same_part < month_stated
+                        and not coalesce(
+                            range_agg(covers) filter (where is_by_day and exported_at >= month_at) over same_part
+                            @> month_covers,
+                            false
+                        )
+                else month_stated >= coalesce(sum(stated) filter (where not is_month) over same_part, 0)
+            end as is_month_counted
+        from overlapping
+        window same_part as (partition by month, measure, format, is_overlapping)
+    ),
+    judged as (
+        select
+            month, period_start, period_end, kind, format, is_final, source_sha256, source_report, before,
+            settled_as as verdict
+        from settled
+        where settled_as is not null
+        union all
+        select
+            compared.month, compared.period_start, compared.period_end, compared.kind, compared.format, compared.is_final,
+            compared.source_sha256, compared.source_report, compared.before,
+            case
+                when compared.is_final then null
+                when
+                    compared.measure <> 'free' and (
+                        compared.has_final
+                        or (compared.month, case compared.measure when 'pages' then 'pages' else compared.format end)
+                        in (select month, part from finals)
+                        or compared.month in (select month from finals where part = 'kdp_total_earnings')
+                    )
+                    then 'final_month'
+                when compared.is_overlapping and compared.is_month <> compared.is_month_counted then 'newer_export'
+            end as verdict
+        from compared
+    ),
+    updated as (
+        update sales.sales_events as kept set superseded_by = judged.verdict
+        from judged
+        where
+            kept.owner_id = supersede.owner and kept.platform = 'amazon_kdp'
+            and kept.period_start >= first_month and kept.period_start < after_months
+            and kept.period_start = judged.period_start and kept.period_end = judged.period_end
+            and kept.kind = judged.kind and kept.format = judged.format and kept.is_final = judged.is_final
+            and kept.source_sha256 = judged.source_sha256 and kept.source_report = judged.source_report
+            and kept.superseded_by is not distinct from judged.before
+            and judged.verdict is distinct from judged.before
+        returning judged.month, judged.before is null as is_stopped
+    )
+    select array_agg(distinct month), count(*) filter (where is_stopped) into changed_months, stopped
+    from updated;
+    perform sales.mark_months(supersede.owner, sold_on, changed_months);
     return stopped;
 end
 $$;
 
-ALTER FUNCTION sales.supersede(owner text, months date[]) OWNER TO postgres;
+ALTER FUNCTION sales.supersede(owner text, sold_on text, months date[]) OWNER TO postgres;
+
+CREATE FUNCTION sales.supersede_draft2digital(owner text, months date[]) RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog'
+    SET enable_nestloop TO 'off'
+    AS $$
+declare
+    first_month constant date := (select min(one) from unnest(months) as one);
+    after_months constant date := (select max(one) + interval '1 month' from unnest(months) as one);
+    changed_months date[];
+    stopped integer;
+begin
+    -- rows that share a verdict are judged together; a listed row has the time of the newest export that lists it
+    with alike as materialized (
+        select distinct
+            source_report, storefront, period_start, period_end, is_final, exported_at, source_sha256,
+            superseded_by as before
+        from sales.sales_events
+        where
+            owner_id = supersede_draft2digital.owner and platform = 'draft2digital'
+            and period_start >= first_month and period_start < after_months
+            and date_trunc('month', period_start)::date = any(supersede_draft2digital.months)
+    ),
+    readable as (
+        select report, sha256, exported_at, period_start, period_end
+        from sales.report_files
+        where
+            owner_id = supersede_draft2digital.owner and platform = 'draft2digital'
+            and status = 'ingested' and problem_count = 0
+    ),
+    covering as (
+        select distinct on (periods.source_report, periods.period_start, periods.period_end)
+            periods.source_report, periods.period_start, periods.period_end, readable.exported_at, readable.sha256
+        from (select distinct source_report, period_start, period_end from alike where not is_final) as periods
+        inner join readable
+            on
+                periods.source_report = readable.report
+                and periods.period_start >= readable.period_start and periods.period_end <= readable.period_end
+        order by
+            periods.source_report, periods.period_start, periods.period_end, readable.exported_at desc,
+            readable.sha256 desc
+    ),
+    listing as (
+        select distinct on (alike.source_report, alike.storefront, alike.period_start, alike.period_end)
+            alike.source_report, alike.storefront, alike.period_start, alike.period_end, readable.exported_at,
+            readable.sha256
+        from alike
+        inner join readable on alike.source_sha256 = readable.sha256
+        order by
+            alike.source_report, alike.storefront, alike.period_start, alike.period_end, readable.exported_at desc,
+            readable.sha256 desc
+    ),
+    judged as (
+        select
+            alike.*,
+            case
+                when
+                    not alike.is_final and (
+                        (alike.exported_at, alike.source_sha256) < (covering.exported_at, covering.sha256)
+                        or (alike.exported_at, alike.source_sha256) < (listing.exported_at, listing.sha256)
+                    )
+                    then 'newer_export'
+            end as verdict
+        from alike
+        left join covering
+            on
+                alike.source_report = covering.source_report
+                and alike.period_start = covering.period_start and alike.period_end = covering.period_end
+        left join listing
+            on
+                alike.source_report = listing.source_report and alike.storefront = listing.storefront
+                and alike.period_start = listing.period_start and alike.period_end = listing.period_end
+    ),
+    updated as (
+        update sales.sales_events as kept set superseded_by = judged.verdict
+        from judged
+        where
+            kept.owner_id = supersede_draft2digital.owner and kept.platform = 'draft2digital'
+            and kept.period_start >= first_month and kept.period_start < after_months
+            and kept.source_report = judged.source_report and kept.storefront = judged.storefront
+            and kept.period_start = judged.period_start and kept.period_end = judged.period_end
+            and kept.is_final = judged.is_final
+            and kept.exported_at = judged.exported_at and kept.source_sha256 = judged.source_sha256
+            and kept.superseded_by is not distinct from judged.before
+            and judged.verdict is distinct from judged.before
+        returning date_trunc('month', kept.period_start)::date as month, judged.before is null as is_stopped
+    )
+    select array_agg(distinct month), count(*) filter (where is_stopped) into changed_months, stopped
+    from updated;
+    perform sales.mark_months(supersede_draft2digital.owner, 'draft2digital', changed_months);
+    return stopped;
+end
+$$;
+
+ALTER FUNCTION sales.supersede_draft2digital(owner text, months date[]) OWNER TO postgres;
+
+CREATE FUNCTION sales.supersede_smashwords(owner text, months date[]) RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog'
+    SET enable_nestloop TO 'off'
+    AS $$
+declare
+    judged_months constant date[] := (
+        select array_agg(distinct month)
+        from (
+            select unnest(supersede_smashwords.months) as month
+            union all
+            select generate_series(date_trunc('month', starts::timestamp), ends::timestamp, interval '1 month')::date
+            from (
+                select distinct period_start as starts, period_end as ends
+                from sales.sales_events
+                where
+                    owner_id = supersede_smashwords.owner
+                    and platform = 'draft2digital' and storefront ilike 'smashwords%'
+                    and date_trunc('month', period_start)::date = any(supersede_smashwords.months)
+            ) as windows
+        ) as reached
+    );
+    first_month constant date := (select min(one) from unnest(judged_months) as one);
+    after_months constant date := (select max(one) + interval '1 month' from unnest(judged_months) as one);
+    changed_months date[];
+    stopped integer;
+begin
+    with listed as (
+        select distinct
+            substring(regexp_replace(lower(storefront), '^smashwords: ', '') from '[^\s.,:&-]+') as store,
+            case
+                when period_end > period_start then daterange(period_start, period_end, '[]')
+                else
+                    daterange(
+                        period_start,
+                        greatest(
+                            period_start + 1,
+                            least(
+                                (date_trunc('month', period_start) + interval '1 month')::date,
+                                (exported_at at time zone 'UTC')::date + 2
+                            )
+                        )
+                    )
+            end as days
+        from sales.sales_events
+        where
+            owner_id = supersede_smashwords.owner
+            and platform = 'draft2digital' and storefront ilike 'smashwords%' and superseded_by is null
+            and period_start < after_months and period_end >= first_month
+    ),
+    reported as (
+        select store, range_agg(days) as days
+        from listed
+        group by store
+    ),
+    alike as (
+        select distinct
+            storefront, period_start, period_end, superseded_by as before,
+            substring(lower(storefront) from '[^\s.,:&-]+') as store
+        from sales.sales_events
+        where
+            owner_id = supersede_smashwords.owner and platform = 'smashwords'
+            and period_start >= first_month and period_start < after_months
+            and date_trunc('month', period_start)::date = any(judged_months)
+    ),
+    judged as (
+        select
+            alike.*,
+            case when reported.days && daterange(alike.period_start, alike.period_end, '[]') then 'draft2digital' end
+                as verdict
+        from alike
+        left join reported on alike.store = reported.store
+    ),
+    updated as (
+        update sales.sales_events as kept set superseded_by = judged.verdict
+        from judged
+        where
+            kept.owner_id = supersede_smashwords.owner and kept.platform = 'smashwords'
+            and kept.period_start >= first_month and kept.period_start < after_months
+            and kept.storefront = judged.storefront
+            and kept.period_start = judged.period_start and kept.period_end = judged.period_end
+            and kept.superseded_by is not distinct from judged.before
+            and judged.verdict is distinct from judged.before
+        returning date_trunc('month', kept.period_start)::date as month, judged.before is null as is_stopped
+    )
+    select array_agg(distinct month), count(*) filter (where is_stopped) into changed_months, stopped
+    from updated;
+    perform sales.mark_months(supersede_smashwords.owner, 'smashwords', changed_months);
+    return stopped;
+end
+$$;
+
+ALTER FUNCTION sales.supersede_smashwords(owner text, months date[]) OWNER TO postgres;
 
 CREATE FUNCTION sales.usd_rate(currency text, day date) RETURNS TABLE(fx_rate numeric, fx_date date)
-    LANGUAGE sql STABLE
+    LANGUAGE sql STABLE ROWS 1
     SET search_path TO 'pg_catalog'
     AS $$
     select 1::numeric, usd_rate.day
@@ -3288,6 +3619,21 @@ CREATE VIEW sales.ingestion_jobs WITH (security_invoker='true') AS
 
 ALTER VIEW sales.ingestion_jobs OWNER TO postgres;
 
+CREATE TABLE sales.kenp_rates (
+    month date NOT NULL,
+    storefront text NOT NULL,
+    rate numeric(24,12) NOT NULL,
+    currency text NOT NULL,
+    CONSTRAINT kenp_rates_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT kenp_rates_month_check CHECK ((EXTRACT(day FROM month) = (1)::numeric)),
+    CONSTRAINT kenp_rates_rate_check CHECK ((rate > (0)::numeric)),
+    CONSTRAINT kenp_rates_storefront_check CHECK ((storefront = lower(storefront)))
+);
+
+ALTER TABLE sales.kenp_rates OWNER TO postgres;
+
+COMMENT ON TABLE sales.kenp_rates IS 'What a page read of KDP was worth, by month and marketplace (in lower case), in its currency.';
+
 CREATE TABLE sales.ledger_months (
     owner_id text NOT NULL,
     platform text NOT NULL,
@@ -3310,6 +3656,8 @@ CREATE TABLE sales.payments (
     period_start date,
     period_end date,
     storefront text,
+    detail text,
+    source text,
     method text,
     currency text NOT NULL,
     accrued numeric(24,8),
@@ -3327,7 +3675,7 @@ CREATE TABLE sales.payments (
     row_number integer NOT NULL,
     updated_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     CONSTRAINT payments_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
-    CONSTRAINT payments_natural_key_check CHECK ((natural_key ~ '^[0-9a-f]{64}$'::text)),
+    CONSTRAINT payments_natural_key_check CHECK (((length(natural_key) = 64) AND (natural_key ~ '^[0-9a-f]+$'::text))),
     CONSTRAINT payments_owner_id_check CHECK ((owner_id <> ''::text)),
     CONSTRAINT payments_payout_currency_check CHECK ((payout_currency ~ '^[A-Z]{3}$'::text))
 );
@@ -3337,6 +3685,15 @@ ALTER TABLE ONLY sales.payments FORCE ROW LEVEL SECURITY;
 ALTER TABLE sales.payments OWNER TO postgres;
 
 COMMENT ON TABLE sales.payments IS 'One row per payment that a platform reports. Payments are never added to royalties: they are the same money, later.';
+
+CREATE TABLE sales.rate_changes (
+    currency text NOT NULL,
+    rate_date date NOT NULL
+);
+
+ALTER TABLE sales.rate_changes OWNER TO postgres;
+
+COMMENT ON TABLE sales.rate_changes IS 'Rates that are new or corrected and not yet applied to the ledger.';
 
 CREATE TABLE sales.report_files (
     owner_id text NOT NULL,
@@ -3350,6 +3707,8 @@ CREATE TABLE sales.report_files (
     period_end date,
     is_final boolean,
     is_whole boolean,
+    parts text[] DEFAULT '{}'::text[] NOT NULL,
+    is_by_day boolean,
     reason text,
     row_count integer,
     problem_count integer,
@@ -3362,6 +3721,8 @@ CREATE TABLE sales.report_files (
     job_id uuid,
     CONSTRAINT report_files_check CHECK (((status = 'received'::text) = (settled_at IS NULL))),
     CONSTRAINT report_files_check1 CHECK (((status = 'quarantined'::text) <= (reason IS NOT NULL))),
+    CONSTRAINT report_files_check2 CHECK ((period_start <= period_end)),
+    CONSTRAINT report_files_check3 CHECK (((period_start >= '2000-01-01'::date) AND (period_end < '2100-01-01'::date))),
     CONSTRAINT report_files_platform_check CHECK ((platform = ANY (ARRAY['amazon_kdp'::text, 'gumroad'::text, 'draft2digital'::text, 'smashwords'::text]))),
     CONSTRAINT report_files_problem_count_check CHECK ((problem_count >= 0)),
     CONSTRAINT report_files_row_count_check CHECK ((row_count >= 0)),
@@ -3374,7 +3735,7 @@ ALTER TABLE ONLY sales.report_files FORCE ROW LEVEL SECURITY;
 
 ALTER TABLE sales.report_files OWNER TO postgres;
 
-COMMENT ON TABLE sales.report_files IS 'One row per report file and owner: the original is kept once under its SHA-256; what it was recognised as, how many rows it gave, which it could not read, or why it is in quarantine. Of two reports that say the same, the one that was exported last is right. is_whole: a workbook with all its sheets, not one sheet as CSV.';
+COMMENT ON TABLE sales.report_files IS 'One row per report file and owner: the original is kept once under its SHA-256; what it was recognised as, how many rows it gave, which it could not read, or why it is in quarantine. Of two reports that say the same, the one that was exported last is right. is_whole: every row was read, and of KDP it has the sheets of e-books and of pages or the one of all. parts: what a report of KDP has sheets of, empty ones too. is_by_day: no row of it states more than a day.';
 
 CREATE TABLE sales.sales_daily (
     day date NOT NULL,
@@ -3424,6 +3785,7 @@ CREATE TABLE sales.sales_events (
     offer_price numeric(24,8),
     currency text NOT NULL,
     royalty numeric(24,8),
+    estimated_royalty numeric(24,8),
     reported_usd numeric(24,8),
     fx_rate numeric(24,12),
     fx_date date,
@@ -3440,27 +3802,29 @@ CREATE TABLE sales.sales_events (
     job_id text,
     first_seen_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     updated_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    CONSTRAINT sales_events_check CHECK ((net_units = (units_sold - units_refunded))),
-    CONSTRAINT sales_events_check1 CHECK ((period_start <= period_end)),
-    CONSTRAINT sales_events_check2 CHECK (((fx_rate IS NULL) = (fx_date IS NULL))),
-    CONSTRAINT sales_events_check3 CHECK (((royalty_usd IS NULL) = ((royalty IS NULL) OR (fx_rate IS NULL)))),
+    CONSTRAINT sales_events_check CHECK (((estimated_royalty IS NULL) OR ((royalty IS NULL) AND (kind = 'pages_read'::text)))),
+    CONSTRAINT sales_events_check1 CHECK ((net_units = (units_sold - units_refunded))),
+    CONSTRAINT sales_events_check2 CHECK ((period_start <= period_end)),
+    CONSTRAINT sales_events_check3 CHECK (((period_start >= '2000-01-01'::date) AND (period_end < '2100-01-01'::date))),
+    CONSTRAINT sales_events_check4 CHECK (((fx_rate IS NULL) = (fx_date IS NULL))),
+    CONSTRAINT sales_events_check5 CHECK (((royalty_usd IS NULL) = ((COALESCE(royalty, estimated_royalty) IS NULL) OR (fx_rate IS NULL)))),
     CONSTRAINT sales_events_country_check CHECK ((country ~ '^[A-Z]{2}$'::text)),
     CONSTRAINT sales_events_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
     CONSTRAINT sales_events_format_check CHECK ((format = ANY (ARRAY['ebook'::text, 'paperback'::text, 'hardcover'::text, 'audiobook'::text, 'other'::text]))),
     CONSTRAINT sales_events_fx_rate_check CHECK ((fx_rate > (0)::numeric)),
     CONSTRAINT sales_events_kind_check CHECK ((kind = ANY (ARRAY['sale'::text, 'refund'::text, 'free'::text, 'pages_read'::text, 'adjustment'::text]))),
-    CONSTRAINT sales_events_natural_key_check CHECK ((natural_key ~ '^[0-9a-f]{64}$'::text)),
+    CONSTRAINT sales_events_natural_key_check CHECK (((length(natural_key) = 64) AND (natural_key ~ '^[0-9a-f]+$'::text))),
     CONSTRAINT sales_events_owner_id_check CHECK ((owner_id <> ''::text)),
     CONSTRAINT sales_events_pages_read_check CHECK ((pages_read >= 0)),
     CONSTRAINT sales_events_platform_check CHECK ((platform = ANY (ARRAY['amazon_kdp'::text, 'gumroad'::text, 'draft2digital'::text, 'smashwords'::text]))),
-    CONSTRAINT sales_events_superseded_by_check CHECK ((superseded_by = ANY (ARRAY['final_month'::text, 'newer_export'::text, 'draft2digital'::text])))
+    CONSTRAINT sales_events_superseded_by_check CHECK ((superseded_by = ANY (ARRAY['final_month'::text, 'newer_export'::text, 'other_sheet'::text, 'draft2digital'::text])))
 );
 
 ALTER TABLE ONLY sales.sales_events FORCE ROW LEVEL SECURITY;
 
 ALTER TABLE sales.sales_events OWNER TO postgres;
 
-COMMENT ON TABLE sales.sales_events IS 'One row per line of a platform''s report: units, prices and the author''s money in its own currency, with where it stands in which file. Overlapping exports meet on the natural key. A row with superseded_by is kept and not counted: a final month, a newer export of the same month, or Draft2Digital says the same.';
+COMMENT ON TABLE sales.sales_events IS 'One row per line of a platform''s report: units, prices and the author''s money in its own currency, with where it stands in which file. Overlapping exports meet on the natural key. A row with superseded_by is kept and not counted: a final month, a newer export, another sheet of KDP, or Draft2Digital says the same.';
 
 CREATE TABLE sales.sales_monthly (
     month date NOT NULL,
@@ -3642,11 +4006,17 @@ ALTER TABLE ONLY sales.coverage
 ALTER TABLE ONLY sales.exchange_rates
     ADD CONSTRAINT exchange_rates_pkey PRIMARY KEY (currency, rate_date);
 
+ALTER TABLE ONLY sales.kenp_rates
+    ADD CONSTRAINT kenp_rates_pkey PRIMARY KEY (month, storefront);
+
 ALTER TABLE ONLY sales.ledger_months
     ADD CONSTRAINT ledger_months_pkey PRIMARY KEY (owner_id, platform, month);
 
 ALTER TABLE ONLY sales.payments
     ADD CONSTRAINT payments_pkey PRIMARY KEY (owner_id, platform, natural_key);
+
+ALTER TABLE ONLY sales.rate_changes
+    ADD CONSTRAINT rate_changes_pkey PRIMARY KEY (currency, rate_date);
 
 ALTER TABLE ONLY sales.report_files
     ADD CONSTRAINT report_files_pkey PRIMARY KEY (owner_id, platform, sha256);
@@ -3748,11 +4118,19 @@ CREATE INDEX predictions_market ON property.predictions USING btree (market_slug
 
 CREATE INDEX predictions_out_of_sample ON property.predictions USING btree (subject_id, method_version) WHERE is_out_of_sample;
 
+CREATE INDEX exchange_rates_date ON sales.exchange_rates USING btree (rate_date);
+
 CREATE INDEX ledger_months_changed ON sales.ledger_months USING btree (owner_id, platform, month) WHERE ((daily_version <> version) OR (monthly_version <> version));
 
 CREATE INDEX report_files_period ON sales.report_files USING btree (owner_id, platform, period_start);
 
+CREATE INDEX sales_events_exported ON sales.sales_events USING btree (exported_at);
+
+CREATE INDEX sales_events_listed ON sales.sales_events USING btree (owner_id, period_start) WHERE ((platform = 'draft2digital'::text) AND (storefront ~~* 'smashwords%'::text));
+
 CREATE INDEX sales_events_period ON sales.sales_events USING btree (owner_id, platform, period_start);
+
+CREATE INDEX sales_events_rated ON sales.sales_events USING btree (currency, period_end) WHERE (currency <> 'USD'::text);
 
 ALTER INDEX events.event_log_event_id ATTACH PARTITION events.event_log_default_event_id_idx;
 
@@ -4078,6 +4456,9 @@ GRANT ALL ON FUNCTION operations.settle_job(ended bigint, ending text, output js
 REVOKE ALL ON FUNCTION operations.settle_notice(settled_id uuid, lease timestamp with time zone, took_it text[], problem text, retry_at timestamp with time zone, remind_at timestamp with time zone, said_count integer, said_severity text, at timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION operations.settle_notice(settled_id uuid, lease timestamp with time zone, took_it text[], problem text, retry_at timestamp with time zone, remind_at timestamp with time zone, said_count integer, said_severity text, at timestamp with time zone) TO pipeline_worker;
 
+REVOKE ALL ON FUNCTION sales.apply_page_rates() FROM PUBLIC;
+GRANT ALL ON FUNCTION sales.apply_page_rates() TO pipeline_worker;
+
 REVOKE ALL ON FUNCTION sales.apply_rates() FROM PUBLIC;
 GRANT ALL ON FUNCTION sales.apply_rates() TO pipeline_worker;
 
@@ -4093,8 +4474,14 @@ GRANT ALL ON FUNCTION sales.build_monthly(most integer, OUT months integer, OUT 
 REVOKE ALL ON FUNCTION sales.mark_months(owner text, sold_on text, months date[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION sales.mark_months(owner text, sold_on text, months date[]) TO pipeline_worker;
 
-REVOKE ALL ON FUNCTION sales.supersede(owner text, months date[]) FROM PUBLIC;
-GRANT ALL ON FUNCTION sales.supersede(owner text, months date[]) TO pipeline_worker;
+REVOKE ALL ON FUNCTION sales.supersede(owner text, sold_on text, months date[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION sales.supersede(owner text, sold_on text, months date[]) TO pipeline_worker;
+
+REVOKE ALL ON FUNCTION sales.supersede_draft2digital(owner text, months date[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION sales.supersede_draft2digital(owner text, months date[]) TO pipeline_worker;
+
+REVOKE ALL ON FUNCTION sales.supersede_smashwords(owner text, months date[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION sales.supersede_smashwords(owner text, months date[]) TO pipeline_worker;
 
 REVOKE ALL ON FUNCTION sales.usd_rate(currency text, day date) FROM PUBLIC;
 GRANT ALL ON FUNCTION sales.usd_rate(currency text, day date) TO pipeline_worker;
@@ -4329,12 +4716,18 @@ GRANT SELECT ON TABLE sales.ingestion_jobs TO pipeline_reader;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE sales.ingestion_jobs TO pipeline_worker;
 GRANT SELECT ON TABLE sales.ingestion_jobs TO pipeline_intake;
 
+GRANT SELECT ON TABLE sales.kenp_rates TO pipeline_reader;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE sales.kenp_rates TO pipeline_worker;
+
 GRANT SELECT ON TABLE sales.ledger_months TO pipeline_reader;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE sales.ledger_months TO pipeline_worker;
 
 GRANT SELECT ON TABLE sales.payments TO pipeline_reader;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE sales.payments TO pipeline_worker;
 GRANT SELECT ON TABLE sales.payments TO pipeline_intake;
+
+GRANT SELECT ON TABLE sales.rate_changes TO pipeline_reader;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE sales.rate_changes TO pipeline_worker;
 
 GRANT SELECT ON TABLE sales.report_files TO pipeline_reader;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE sales.report_files TO pipeline_worker;

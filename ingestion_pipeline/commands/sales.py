@@ -1,27 +1,23 @@
 """`ingestion-pipeline sales …`: have a report file taken into the ledger, and see which files there are."""
 
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from ingestion_pipeline.commands.stores import command_settings, opened_postgres
 from ingestion_pipeline.core.errors import ConfigurationError
-from ingestion_pipeline.core.logs import configure_logging
-from ingestion_pipeline.settings import Settings
+from ingestion_pipeline.core.file_names import file_name
+from ingestion_pipeline.domains.sales.inputs import MOST_FILE_BYTES, PlatformName
 
 if TYPE_CHECKING:
     from ingestion_pipeline.storage.jobs import Job
-    from ingestion_pipeline.storage.postgres import Postgres
 
 sales = typer.Typer(help="Sales of authors: report files and what became of them.", no_args_is_help=True)
 
 DEFAULT_ROWS, MOST_ROWS = 20, 10_000
-MOST_FILE_BYTES = 200 * 1024**2
-LONGEST_NAME = 200
 POLL_SECONDS = 0.25
 COUNTS = ("inserted", "updated", "unchanged", "superseded", "payments")
 _FILES = """
@@ -37,7 +33,6 @@ order by received_at desc, sha256
 limit %(rows)s
 """
 
-Platform = Literal["amazon_kdp", "gumroad", "draft2digital", "smashwords"]
 FileStatus = Literal["received", "ingested", "quarantined"]
 
 
@@ -45,7 +40,7 @@ FileStatus = Literal["received", "ingested", "quarantined"]
 def import_file(
     file: Annotated[Path, typer.Argument(help="The report as it was downloaded", exists=True, dir_okay=False)],
     *,
-    platform: Annotated[Platform, typer.Option(help="Where it was downloaded")],
+    platform: Annotated[PlatformName, typer.Option(help="Where it was downloaded")],
     owner: Annotated[str | None, typer.Option(help="Whose sales they are; SALES_OWNER without it")] = None,
     wait: Annotated[float, typer.Option(min=0, max=3600, help="Seconds to wait for the end")] = 60.0,
 ) -> None:
@@ -54,17 +49,17 @@ def import_file(
     from ingestion_pipeline.storage.jobs import ENQUEUE, JobQueue
     from ingestion_pipeline.storage.kept_files import kept_files
 
-    settings = Settings.from_environment()
+    settings = command_settings()
     found = file.stat()
     size, written = found.st_size, datetime.fromtimestamp(found.st_mtime, UTC)
     if not 0 < size <= MOST_FILE_BYTES:
         raise ConfigurationError("FILE", str(file), f"a file of 1 to {MOST_FILE_BYTES:,} bytes; it has {size:,}")
     options = sales_options(settings)
     owner_id = owner or options.owner
-    with _postgres(settings) as postgres:
+    with opened_postgres(settings) as postgres:
         with file.open("rb") as content:
             sha256 = kept_files(options.files_url, s3_endpoint_url=options.s3_endpoint_url).keep(content)
-        name = file.name[-LONGEST_NAME:]
+        name = file_name(file.name)
         facts = {"owner_id": owner_id, "sha256": sha256, "platform": platform, "name": name, "size_bytes": size}
         new = ingest_job(platform, {"file_sha256": sha256, "name": name}, owner_id=owner_id)
         with postgres.transaction() as connection:
@@ -80,7 +75,7 @@ def import_file(
 @sales.command()
 def files(
     *,
-    platform: Annotated[Platform | None, typer.Option(help="Only of this one")] = None,
+    platform: Annotated[PlatformName | None, typer.Option(help="Only of this one")] = None,
     status: Annotated[FileStatus | None, typer.Option(help="Only these")] = None,
     owner: Annotated[str | None, typer.Option(help="Only of this one")] = None,
     limit: Annotated[int, typer.Option(min=1, max=MOST_ROWS, help="How many at most")] = DEFAULT_ROWS,
@@ -90,7 +85,7 @@ def files(
 
     chosen = {"platform": platform, "status": status, "owner": owner, "rows": limit}
     with (
-        _postgres(Settings.from_environment()) as postgres,
+        opened_postgres() as postgres,
         postgres.transaction() as connection,
         connection.cursor(row_factory=dict_row) as cursor,
     ):
@@ -100,12 +95,18 @@ def files(
         counted = f"{row['row_count'] or 0} row(s), {row['problem_count'] or 0} problem(s)"
         typer.echo(
             f"{row['received_at']:%Y-%m-%d %H:%M:%S}  {row['status']:<11}  {row['platform']:<13}  "
-            f"{row['report'] or '-':<15}  {period}  {counted}  {row['owner_id']}  {row['name']}  {row['sha256'][:12]}"
+            f"{row['report'] or '-':<15}  {period}  {counted}  {row['owner_id']}  {_shown(row['name'])}  "
+            f"{row['sha256'][:12]}"
         )
         if row["reason"]:
-            typer.echo(f"    {row['reason']}")
+            typer.echo(f"    {_shown(row['reason'])}")
     if not rows:
         typer.echo("no files")
+
+
+def _shown(text: str) -> str:
+    """`text` without what a terminal would obey."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in text)
 
 
 def _tell(job_id: str, job: "Job | None") -> None:
@@ -113,7 +114,7 @@ def _tell(job_id: str, job: "Job | None") -> None:
         typer.echo(f"{job_id}  is in the queue; `ingestion-pipeline jobs show {job_id}` tells what became of it")
         return
     if job.status != "COMPLETED":
-        typer.echo(f"{job_id}  {job.status}: {job.error_message}", err=True)
+        typer.echo(f"{job_id}  {job.status}: {_shown(job.error_message or '')}", err=True)
         raise typer.Exit(1)
     output = job.output_data or {}
     counts = ", ".join(f"{output.get(name, 0)} {name}" for name in COUNTS)
@@ -124,16 +125,3 @@ def _tell(job_id: str, job: "Job | None") -> None:
         typer.echo(f"    {place}: {problem['seen']!r}, expected {problem['expected']}")
     for skipped in output.get("skipped", []):
         typer.echo(f"    left out: {skipped['sheet'] or 'rows'}: {skipped['reason']}")
-
-
-@contextmanager
-def _postgres(settings: Settings) -> "Iterator[Postgres]":
-    from ingestion_pipeline.storage.database import database
-    from ingestion_pipeline.storage.postgres import Postgres
-
-    configure_logging(settings.log_level, style=settings.log_format, secrets=settings.secrets())
-    with (
-        database(settings, purpose="read") as environment,
-        closing(Postgres(environment["DATABASE_URL"])) as postgres,
-    ):
-        yield postgres

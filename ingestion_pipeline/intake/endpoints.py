@@ -91,6 +91,7 @@ class Endpoint:
         path: starts with `/`; `{name}` stands for one segment, given as `Call.path["name"]`.
         access: who may call, any one of it: PUBLIC, SCHEDULER, PERSON, or application scopes.
         limit: the rate limit it counts against: `events` is the setting EVENTS_RATE_LIMIT; no limit when None.
+        rate: that limit itself, such as `60/minute`, where no setting says it.
         request_schema: of the JSON body; None means that the endpoint takes none.
         is_body_optional: an empty body is let through.
         judges_parts: the handler itself refuses what cannot be stored and nests too deeply, part by part.
@@ -112,6 +113,7 @@ class Endpoint:
     responses: Mapping[int, Response]
     description: str = ""
     limit: str | None = None
+    rate: str | None = None
     request_schema: Schema | None = None
     is_body_optional: bool = False
     judges_parts: bool = False

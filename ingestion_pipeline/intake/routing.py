@@ -10,10 +10,17 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
-from limits import RateLimitItem
+from limits import RateLimitItem, parse
 from starlette.routing import BaseRoute, Match
 
-from ingestion_pipeline.intake.bodies import read_body, require_json, require_size, require_storable, require_text
+from ingestion_pipeline.intake.bodies import (
+    CLOSE,
+    read_body,
+    require_json,
+    require_size,
+    require_storable,
+    require_text,
+)
 from ingestion_pipeline.intake.endpoints import PUBLIC, SCHEDULER, Call, Endpoint
 from ingestion_pipeline.intake.exchange import Exchange
 from ingestion_pipeline.intake.layer import EXCHANGE, Receive, Scope, Send, send_answer
@@ -57,9 +64,14 @@ class EndpointRoute(BaseRoute):
         path, values = self._find(scope["path"])
         exchange.path = path.template
         mounted = _of_method(path, scope["method"])
-        if mounted.limit is not None:
-            await self._limit(mounted, exchange)
-        caller = self._services.callers.require(mounted.endpoint.access, exchange.headers)
+        try:
+            if mounted.limit is not None:
+                await self._limit(mounted, exchange)
+            caller = self._services.callers.require(mounted.endpoint.access, exchange.headers)
+        except Problem as problem:
+            if type_of(exchange.headers) in mounted.endpoint.file_types:
+                problem.headers += (CLOSE,)
+            raise
         exchange.caller = None if caller.kind == PUBLIC else caller.name
         call = Call(
             request_id=exchange.request_id,
@@ -83,12 +95,8 @@ class EndpointRoute(BaseRoute):
         await send_answer(answer, send)
 
     def _add(self, endpoint: Endpoint) -> None:
-        limits, settings = self._services.limits, self._services.settings
-        mounted = _Mounted(
-            endpoint,
-            None if endpoint.limit is None else limits.item(endpoint.limit),
-            endpoint.max_body_bytes or settings.max_body_bytes,
-        )
+        max_body_bytes = endpoint.max_body_bytes or self._services.settings.max_body_bytes
+        mounted = _Mounted(endpoint, self._rate(endpoint), max_body_bytes)
         path = next((it for it in [*self._fixed.values(), *self._open] if it.template == endpoint.path), None)
         if path is None:
             pattern = "".join(
@@ -103,6 +111,11 @@ class EndpointRoute(BaseRoute):
         if endpoint.method in path.methods:
             raise ValueError(f"two endpoints at {endpoint.method} {endpoint.path}")
         path.methods[endpoint.method] = mounted
+
+    def _rate(self, endpoint: Endpoint) -> RateLimitItem | None:
+        if endpoint.limit is None:
+            return None
+        return self._services.limits.item(endpoint.limit) if endpoint.rate is None else parse(endpoint.rate)
 
     def _find(self, text: str) -> tuple[_Path, Mapping[str, str]]:
         if path := self._fixed.get(text):
@@ -131,6 +144,7 @@ class EndpointRoute(BaseRoute):
             receive,
             exchange.headers,
             name=call.query.get("name"),
+            sender=f"{call.caller.kind}:{call.caller.name}",
             max_bytes=endpoint.max_file_bytes,
             idle_seconds=settings.body_timeout_seconds,
         )

@@ -6,31 +6,36 @@ form around a file, the name it is called by. Does not belong here: what is in i
 
 import asyncio
 import tempfile
-from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO, Protocol
 
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MAX_BOUNDARY_LENGTH, MultipartParser, parse_options_header
 
+from ingestion_pipeline.core.file_names import file_name
 from ingestion_pipeline.intake.bodies import CLOSE, require_json, require_size
 from ingestion_pipeline.intake.endpoints import Upload
-from ingestion_pipeline.intake.problems import Problem, shown, unavailable
+from ingestion_pipeline.intake.problems import Problem, retry_after, shown, unavailable
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 FORM, MULTIPART = "application/x-www-form-urlencoded", "multipart/form-data"
 MOST_UPLOADS = 8
 """At the same time, of one process: each takes disk."""
+MOST_UPLOADS_EACH = 2
+"""Of these, of one caller."""
 UPLOAD_SECONDS = 900.0
+RETRY_SECONDS = 10
 MOST_FIELDS, MOST_FIELD_BYTES = 20, 10_000
 MOST_HEADERS, MOST_HEAD_BYTES = 8, 4_096
-LONGEST_NAME = 200
 _ENVELOPE_BYTES = MOST_FIELDS * (MOST_FIELD_BYTES + MOST_HEAD_BYTES)
 """What a form may hold beside its file."""
 _WRITE_BYTES = 1024**2
 
-_going_on = 0
+_going_on: Counter[str] = Counter()
+"""By sender; of this process, which has one thread that receives."""
 
 
 def type_of(headers: Mapping[bytes, bytes]) -> str:
@@ -50,22 +55,54 @@ def require_type(headers: Mapping[bytes, bytes], file_types: Collection[str]) ->
 
 
 async def read_upload(
-    receive: Receive, headers: Mapping[bytes, bytes], *, name: str | None, max_bytes: int, idle_seconds: float
+    receive: Receive,
+    headers: Mapping[bytes, bytes],
+    *,
+    name: str | None,
+    sender: str,
+    max_bytes: int,
+    idle_seconds: float,
 ) -> Upload:
-    """The file that a request brings; `name` is what it is called where the body does not say.
+    """The file that `sender` brings; `name` is what it is called where the body does not say.
 
     Raises:
         Problem: larger than `max_bytes` (413), nothing for `idle_seconds` (408), broken off, empty or no form (400),
-            compressed (415), too many at the same time (503).
+            compressed (415), too many at the same time (503), too many of the sender's (429).
     """
-    global _going_on  # noqa: PLW0603 - of this process, which has one thread that receives
     if headers.get(b"content-encoding", b"identity").lower() not in (b"identity", b""):
         raise Problem(415, "the body must not be compressed", headers=(CLOSE, (b"accept-encoding", b"identity")))
     require_size(headers, max_bytes + _ENVELOPE_BYTES)
     boundary = _boundary(headers) if type_of(headers) == MULTIPART else None
-    if _going_on >= MOST_UPLOADS:
-        raise unavailable(f"{MOST_UPLOADS} files are being received already", retry_after_seconds=10)
-    _going_on += 1
+    with _place(sender):
+        return await _received(receive, headers, name, boundary, max_bytes, idle_seconds)
+
+
+@contextmanager
+def _place(sender: str) -> Iterator[None]:
+    """One of those that receive at the same time."""
+    if _going_on[sender] >= MOST_UPLOADS_EACH:
+        detail = f"{MOST_UPLOADS_EACH} files of yours are being received already"
+        raise Problem(429, detail, headers=(CLOSE, retry_after(RETRY_SECONDS)))
+    if _going_on.total() >= MOST_UPLOADS:
+        detail = f"{MOST_UPLOADS} files are being received already"
+        raise Problem(503, detail, headers=(CLOSE, retry_after(RETRY_SECONDS)))
+    _going_on[sender] += 1
+    try:
+        yield
+    finally:
+        _going_on.subtract([sender])
+        if not _going_on[sender]:
+            del _going_on[sender]
+
+
+async def _received(
+    receive: Receive,
+    headers: Mapping[bytes, bytes],
+    name: str | None,
+    boundary: bytes | None,
+    max_bytes: int,
+    idle_seconds: float,
+) -> Upload:
     file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by whoever answers the request
     try:
         sink: _Sink = _Plain(file, max_bytes) if boundary is None else _Form(boundary, file, max_bytes)
@@ -76,18 +113,6 @@ async def read_upload(
         with suppress(OSError):  # what a full disk could not take is lost in any case
             file.close()
         raise
-    finally:
-        _going_on -= 1
-
-
-def file_name(text: str) -> str:
-    """What people may call a file: no folders, nothing unprintable, at most 200 characters."""
-    last = text.replace("\\", "/").rstrip("/").rpartition("/")[2]
-    clean = "".join(c for c in last if c.isprintable()).strip().lstrip(".")
-    if len(clean) > LONGEST_NAME:
-        stem, dot, ending = clean.rpartition(".")
-        clean = stem[: LONGEST_NAME - len(ending) - 1] + dot + ending if len(ending) < LONGEST_NAME // 2 else clean
-    return clean[:LONGEST_NAME] or "upload"
 
 
 class _Sink(Protocol):

@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+import httpx
 from pydantic import TypeAdapter
 
 from ingestion_pipeline.core.errors import ConfigurationError
@@ -64,9 +65,8 @@ class ExchangeRatesFile:
         parts = urlsplit(self.url)
         rate = RateGate(NAME, RATE, redis_url=self.redis_url)
         root = f"{parts.scheme}://{parts.netloc}"
-        params = dict(pair.partition("=")[::2] for pair in parts.query.split("&") if pair)
         return _FileSource(root, breaker=self.breaker, rate=rate, limits=self.limits).fetch(
-            parts.path or "/", _BYTES, params=params
+            parts.path or "/", _BYTES, params=httpx.QueryParams(parts.query)
         )
 
     @property

@@ -65,29 +65,17 @@ class GumroadProvider:
     def __init__(self, source: HttpSource) -> None:
         self._source = source
 
-    def fetch_pages(
-        self,
-        *,
-        after: date | None = None,
-        before: date | None = None,
-        product_id: str | None = None,
-        page_key: str | None = None,
-    ) -> Iterator[SalesPage]:
-        """The sales from `after` (included) to `before` (excluded), UTC days, newest first, from `page_key` on.
+    def fetch_pages(self, *, after: date | None = None) -> Iterator[SalesPage]:
+        """The sales from the UTC day `after` on, newest first.
 
         Raises:
             ConfigurationError: the token is wrong, or may not see sales.
             ContractError: another shape, or pages that repeat or do not end.
             TransientError: it cannot be asked now, or the range is too wide for it.
         """
-        asked: dict[str, str | int | None] = {
-            "after": None if after is None else after.isoformat(),
-            "before": None if before is None else before.isoformat(),
-            "product_id": product_id,
-        }
-        params = {name: value for name, value in asked.items() if value is not None}
-        seen_keys: set[str | None] = {page_key}
-        last = SalesPage((), page_key)
+        params = {} if after is None else {"after": after.isoformat()}
+        seen_keys: set[str] = set()
+        last = SalesPage((), None)
         for _ in range(MOST_PAGES):
             key = last.next_page_key
             found = self._source.fetch(_SALES, _PAGE, params=params | ({"page_key": key} if key else {}))
@@ -194,7 +182,7 @@ def _id_of(sale: Mapping[str, Any]) -> str:
     return sale_id
 
 
-def _check_progress(page: SalesPage, last: SalesPage, seen_keys: Container[str | None]) -> None:
+def _check_progress(page: SalesPage, last: SalesPage, seen_keys: Container[str]) -> None:
     """Raises ContractError where going on would read the same again, or nothing, for ever."""
     key, where = page.next_page_key, f"{NAME} {_SALES}"
     ids = [_id_of(sale) for sale in page.sales]

@@ -189,7 +189,7 @@ class HttpSource:
 
     def _exchange(self, path: str, params: Params) -> Answer:
         try:
-            with self._client.stream("GET", path, params=dict(params)) as response:
+            with self._client.stream("GET", path, params=httpx.QueryParams(params)) as response:
                 self._refuse_failure(response, path)
                 body = self._bodies.read(response, path)
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:

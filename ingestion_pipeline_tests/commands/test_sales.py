@@ -1,5 +1,6 @@
 """`ingestion-pipeline sales …` on a database of a test's own: what it prints, what it refuses, what it does."""
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -90,6 +91,34 @@ def test_a_file_that_cannot_be_read_is_told_and_listed_with_the_reason(
     listed = command("files", "--platform", "amazon_kdp").output.splitlines()
     assert "quarantined" in listed[0]
     assert NAME in listed[1]
+
+
+@pytest.mark.parametrize(("local", "kept"), [(b"r\xff.xlsx", "r.xlsx"), (b"a\x1b[2J.xlsx", "a[2J.xlsx")])
+def test_a_file_may_be_called_anything(
+    works: Works, command: Callable[..., Result], report: Path, local: bytes, kept: str
+) -> None:
+    """What no text may hold, and what a terminal would obey, is left out of its name."""
+    file = report.rename(Path(os.fsdecode(os.fsencode(report.parent) + b"/" + local)))
+    result = command("import", str(file), "--platform", "amazon_kdp", "--wait", "0")
+    assert 0 == result.exit_code, result.output
+    assert [kept] == [row["name"] for row in works.files()]
+    assert kept in command("files").output
+
+
+def test_a_reason_is_shown_without_what_a_terminal_would_obey(works: Works, command: Callable[..., Result]) -> None:
+    """It may quote the file."""
+    works.receive("amazon_kdp", b"x", NAME)
+    works.owner.execute(
+        "update sales.report_files set status = 'quarantined', settled_at = now(), reason = %s", ["found \x1b[2J"]
+    )
+    assert "found \ufffd[2J" in command("files").output
+
+
+def test_a_file_of_the_future_was_exported_now(works: Works, command: Callable[..., Result], report: Path) -> None:
+    """A wrong clock does not make it win against every later report."""
+    os.utime(report, (4_000_000_000, 4_000_000_000))
+    command("import", str(report), "--platform", "amazon_kdp", "--wait", "0")
+    assert [{"it": True}] == works.rows("select exported_at <= clock_timestamp() as it from sales.report_files")
 
 
 def test_without_a_worker_the_job_waits(works: Works, command: Callable[..., Result], report: Path) -> None:

@@ -33,6 +33,7 @@ from pathlib import Path
 from ingestion_pipeline.core.logs import configure_logging
 from ingestion_pipeline.domains.sales import handlers, platforms, report_drop
 from ingestion_pipeline.orchestration.jobs import JobContext, JobWorker
+from ingestion_pipeline.storage.drop_folder import QUIET_TICKS, DropFolder
 from ingestion_pipeline.storage.kept_files import FolderFiles
 from ingestion_pipeline.storage.postgres import Postgres
 from ingestion_pipeline_tests.domains.sales.served_sales import options
@@ -70,13 +71,13 @@ JobContext.complete = after("completed but not committed", JobContext.complete)
 handlers.summary = before("summed up", handlers.summary)
 platforms.quarantine = after("quarantined", before("to be quarantined", platforms.quarantine))
 JobWorker._settle = before("to be settled", JobWorker._settle)
-report_drop.ReportFolder.move_aside = before("to be moved", report_drop.ReportFolder.move_aside)
+DropFolder.move_aside = before("to be moved", DropFolder.move_aside)
 
 postgres = Postgres(url)
 given = options(home)
 if len(sys.argv) > 5:
-    folder = report_drop.ReportFolder.at(given)
-    seen = {file.path: file.mark for file in folder.files()}
+    folder = report_drop.report_folder(given)
+    seen = {file.path: (*file.mark, QUIET_TICKS) for file in folder.files()}
     report_drop.take_reports(postgres, given, folder, seen=seen)
 worker(postgres, given, lease=timedelta(seconds=lease)).work(seconds=3600)
 reached("worked off")

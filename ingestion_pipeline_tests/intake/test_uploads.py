@@ -3,7 +3,7 @@
 import asyncio
 import resource
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +12,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingestion_pipeline.core.file_names import file_name
 from ingestion_pipeline.intake import uploads
 from ingestion_pipeline.intake.endpoints import Upload
 from ingestion_pipeline.intake.problems import Problem
-from ingestion_pipeline.intake.uploads import MOST_FIELDS, MOST_UPLOADS, file_name, read_upload, require_type
+from ingestion_pipeline.intake.uploads import (
+    MOST_FIELDS,
+    MOST_UPLOADS,
+    MOST_UPLOADS_EACH,
+    Receive,
+    read_upload,
+    require_type,
+)
 
 MOST = 100_000
 BOUNDARY = "----WebKitFormBoundaryx7"
@@ -37,6 +45,17 @@ def taken(upload: Upload) -> Received:
     return Received(content, upload.name, upload.fields)
 
 
+def read(
+    receive: Receive,
+    headers: Mapping[bytes, bytes] = BINARY,
+    *,
+    name: str | None = None,
+    sender: str = "one",
+    idle_seconds: float = 10,
+) -> Coroutine[Any, Any, Upload]:
+    return read_upload(receive, headers, name=name, sender=sender, max_bytes=MOST, idle_seconds=idle_seconds)
+
+
 def received(
     pieces: Iterable[bytes], headers: Mapping[bytes, bytes] = FORM, *, name: str | None = None, ends: bool = True
 ) -> Received:
@@ -47,7 +66,7 @@ def received(
     async def receive() -> dict[str, Any]:
         return messages.pop(0)
 
-    return taken(asyncio.run(read_upload(receive, headers, name=name, max_bytes=MOST, idle_seconds=10)))
+    return taken(asyncio.run(read(receive, headers, name=name)))
 
 
 def refused(*pieces: bytes, headers: Mapping[bytes, bytes] = FORM, ends: bool = True) -> tuple[int, str]:
@@ -217,12 +236,12 @@ def test_a_body_that_stops_coming_is_refused() -> None:
         return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]
 
     with pytest.raises(Problem) as caught:
-        asyncio.run(read_upload(never, BINARY, name=None, max_bytes=MOST, idle_seconds=0.01))
+        asyncio.run(read(never, idle_seconds=0.01))
     assert 408 == caught.value.status
 
 
 def test_only_some_files_are_received_at_the_same_time() -> None:
-    """The next is told to come back; there is room again when one is done."""
+    """The next is told to come back, also one of a sender who has two; there is room again when one is done."""
 
     async def main() -> None:
         gate = asyncio.Event()
@@ -231,21 +250,21 @@ def test_only_some_files_are_received_at_the_same_time() -> None:
             await gate.wait()
             return {"type": "http.request", "body": b"x"}
 
-        async def one() -> Upload:
-            return await read_upload(receive, BINARY, name=None, max_bytes=MOST, idle_seconds=10)
+        async def refusal(sender: str) -> int:
+            with pytest.raises(Problem) as caught:
+                await read(receive, sender=sender)
+            assert any(name == b"retry-after" for name, _ in caught.value.headers)
+            return caught.value.status
 
-        tasks = [asyncio.create_task(one()) for _ in range(MOST_UPLOADS)]
+        tasks = [asyncio.create_task(read(receive, sender=str(n // MOST_UPLOADS_EACH))) for n in range(MOST_UPLOADS)]
         await asyncio.sleep(0)
-        with pytest.raises(Problem) as caught:
-            await one()
-        assert 503 == caught.value.status
-        assert any(name == b"retry-after" for name, _ in caught.value.headers)
+        assert (429, 503) == (await refusal("0"), await refusal("another"))
         gate.set()
         assert [b"x"] * MOST_UPLOADS == [taken(upload).content for upload in await asyncio.gather(*tasks)]
-        assert b"x" == taken(await one()).content
+        assert [b"x"] * 2 == [taken(await read(receive, sender=sender)).content for sender in ("0", "another")]
 
     asyncio.run(main())
-    assert 0 == uploads._going_on
+    assert not uploads._going_on
 
 
 def test_another_type_is_refused_with_those_that_are_taken() -> None:

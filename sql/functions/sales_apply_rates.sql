@@ -1,5 +1,6 @@
--- Gives every row of the ledger the rate of its last day as the rates are now, and returns how many rows changed: rows that
--- had none, and rows whose day has a later or another rate meanwhile. Run again it changes nothing.
+-- Gives the rows of the ledger the rates that have changed since the last time (sales.rate_changes): rows that had none, and
+-- rows whose day has a later or another rate now. Returns how many rows changed, or NULL while a report is being stored:
+-- the changes then wait for the next time, and nobody waits for them.
 create or replace function sales.apply_rates()
 returns integer
 language plpgsql
@@ -9,28 +10,42 @@ declare
     changed record;
     total integer := 0;
 begin
-    -- sales.store_report holds it shared: nobody else writes rows meanwhile
-    perform pg_advisory_xact_lock(hashtextextended('sales.sales_events', 0));
+    if not exists (select from sales.rate_changes) then
+        return 0;
+    end if;
+    -- sales.store_report holds it shared: a row that is being stored may have been rated before the rates changed
+    if not pg_try_advisory_xact_lock(hashtextextended('sales.sales_events', 0)) then
+        return null;
+    end if;
     for changed in
-        with days as (
-            select distinct currency, period_end, fx_rate, fx_date from sales.sales_events
+        with taken as (
+            delete from sales.rate_changes
+            returning currency, rate_date
         ),
-        -- few, mostly none: the ledger is read once, and a second time only where there is something to change
-        rated as (
-            select distinct days.currency, days.period_end, rate.fx_rate, rate.fx_date
-            from days
-            left join lateral sales.usd_rate(days.currency, days.period_end) as rate on true
-            where (days.fx_rate, days.fx_date) is distinct from (rate.fx_rate, rate.fx_date)
+        -- a rate is for its day and, where no nearer one is, for 45 days more (sales.usd_rate)
+        spans as (
+            select currency, unnest(range_agg(daterange(rate_date, rate_date + 45, '[]'))) as days
+            from taken
+            group by currency
+        ),
+        periods as materialized (
+            select distinct spans.currency, kept.period_end
+            from spans
+            inner join sales.sales_events as kept
+                on
+                    spans.currency = kept.currency and kept.currency <> 'USD'
+                    and kept.period_end >= lower(spans.days) and kept.period_end < upper(spans.days)
         ),
         updated as (
             update sales.sales_events as kept set
-                fx_rate = rated.fx_rate,
-                fx_date = rated.fx_date,
-                royalty_usd = round(kept.royalty * rated.fx_rate, 8)
-            from rated
+                fx_rate = rate.fx_rate,
+                fx_date = rate.fx_date,
+                royalty_usd = round(coalesce(kept.royalty, kept.estimated_royalty) * rate.fx_rate, 8)
+            from periods
+            cross join lateral sales.usd_rate(periods.currency, periods.period_end) as rate
             where
-                kept.currency = rated.currency and kept.period_end = rated.period_end
-                and (kept.fx_rate, kept.fx_date) is distinct from (rated.fx_rate, rated.fx_date)
+                kept.currency = periods.currency and kept.currency <> 'USD' and kept.period_end = periods.period_end
+                and (kept.fx_rate, kept.fx_date) is distinct from (rate.fx_rate, rate.fx_date)
             returning kept.owner_id, kept.platform, date_trunc('month', kept.period_start)::date as month
         )
         select owner_id, platform, array_agg(distinct month) as months, count(*) as row_count

@@ -1,5 +1,6 @@
 -- Makes sales.coverage say what the reports cover as of `today`: every month since the first report of an owner's platform
--- up to the last month that is over, and later ones that have a report already. Returns the number of rows.
+-- up to the last month that is over, and later ones of the next two years that have a report already. Returns the number of
+-- rows.
 create or replace function sales.build_coverage(today date)
 returns integer
 language plpgsql
@@ -15,10 +16,12 @@ begin
             files.owner_id, files.platform, month::date as month,
             count(*) as report_count,
             max(files.exported_at) as last_seen_at,
-            bool_or(files.is_final and files.is_whole and files.report in ('kdp_prior_month', 'kdp_legacy')) as has_final
+            bool_or(files.is_final and files.is_whole and files.report = 'kdp_prior_month') as has_final
         from sales.report_files as files
         cross join lateral generate_series(
-            date_trunc('month', files.period_start::timestamp), files.period_end::timestamp, interval '1 month'
+            date_trunc('month', files.period_start::timestamp),
+            least(files.period_end::timestamp, today::timestamp + interval '2 years'),
+            interval '1 month'
         ) as month
         where files.status = 'ingested' and files.report <> 'kdp_payments'
         group by 1, 2, 3

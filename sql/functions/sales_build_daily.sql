@@ -36,13 +36,17 @@ begin
             coalesce(sum(events.net_units) filter (where events.kind <> 'free'), 0),
             coalesce(sum(events.net_units) filter (where events.kind = 'free'), 0),
             sum(events.pages_read),
-            sum(events.royalty),
+            sum(coalesce(events.royalty, events.estimated_royalty)),
             case
-                when count(*) filter (where events.royalty is not null and events.royalty_usd is null) = 0
+                when
+                    count(*) filter (
+                        where coalesce(events.royalty, events.estimated_royalty) is not null
+                        and events.royalty_usd is null
+                    ) = 0
                     then sum(events.royalty_usd)
             end,
             count(*),
-            bool_and(events.is_final)
+            bool_and(events.is_final and events.estimated_royalty is null)
         from sales.sales_events as events
         where
             events.owner_id = changed.owner_id and events.platform = changed.platform

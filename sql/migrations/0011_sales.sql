@@ -28,6 +28,8 @@ create table sales.report_files (
     period_end date,
     is_final boolean,
     is_whole boolean,
+    parts text[] not null default '{}',
+    is_by_day boolean,
     reason text,
     row_count integer check (row_count >= 0),
     problem_count integer check (problem_count >= 0),
@@ -40,18 +42,22 @@ create table sales.report_files (
     job_id uuid,
     primary key (owner_id, platform, sha256),
     check ((status = 'received') = (settled_at is null)),
-    check ((status = 'quarantined') <= (reason is not null))
+    check ((status = 'quarantined') <= (reason is not null)),
+    check (period_start <= period_end),
+    check (period_start >= '2000-01-01' and period_end < '2100-01-01')
 );
 comment on table sales.report_files is
 'One row per report file and owner: the original is kept once under its SHA-256; what it was recognised as, how many '
 'rows it gave, which it could not read, or why it is in quarantine. Of two reports that say the same, the one that was '
-'exported last is right. is_whole: a workbook with all its sheets, not one sheet as CSV.';
+'exported last is right. is_whole: every row was read, and of KDP it has the sheets of '
+'e-books and of pages or the one of all. parts: what a report of KDP has sheets of, empty ones too. is_by_day: no row of it '
+'states more than a day.';
 create index report_files_period on sales.report_files (owner_id, platform, period_start);
 
 create table sales.sales_events (
     owner_id text not null check (owner_id <> ''),
     platform text not null check (platform in ('amazon_kdp', 'gumroad', 'draft2digital', 'smashwords')),
-    natural_key text collate "C" not null check (natural_key ~ '^[0-9a-f]{64}$'),
+    natural_key text collate "C" not null check (length(natural_key) = 64 and natural_key ~ '^[0-9a-f]+$'),
     storefront text not null,
     country text check (country ~ '^[A-Z]{2}$'),
     title_id text not null,
@@ -70,6 +76,7 @@ create table sales.sales_events (
     offer_price numeric(24, 8),
     currency text not null check (currency ~ '^[A-Z]{3}$'),
     royalty numeric(24, 8),
+    estimated_royalty numeric(24, 8) check (estimated_royalty is null or (royalty is null and kind = 'pages_read')),
     reported_usd numeric(24, 8),
     fx_rate numeric(24, 12) check (fx_rate > 0),
     fx_date date,
@@ -77,7 +84,9 @@ create table sales.sales_events (
     period_start date not null,
     period_end date not null,
     is_final boolean not null,
-    superseded_by text check (superseded_by in ('final_month', 'newer_export', 'draft2digital')),
+    superseded_by text check (
+        superseded_by in ('final_month', 'newer_export', 'other_sheet', 'draft2digital')
+    ),
     source_report text not null,
     source_sha256 text not null,
     exported_at timestamptz not null,
@@ -89,14 +98,22 @@ create table sales.sales_events (
     primary key (owner_id, platform, natural_key),
     check (net_units = units_sold - units_refunded),
     check (period_start <= period_end),
+    check (period_start >= '2000-01-01' and period_end < '2100-01-01'),
     check ((fx_rate is null) = (fx_date is null)),
-    check ((royalty_usd is null) = (royalty is null or fx_rate is null))
+    check ((royalty_usd is null) = (coalesce(royalty, estimated_royalty) is null or fx_rate is null))
 );
 comment on table sales.sales_events is
 'One row per line of a platform''s report: units, prices and the author''s money in its own currency, with '
 'where it stands in which file. Overlapping exports meet on the natural key. A row with superseded_by is kept and not '
-'counted: a final month, a newer export of the same month, or Draft2Digital says the same.';
+'counted: a final month, a newer export, another sheet of KDP, or Draft2Digital says the same.';
 create index sales_events_period on sales.sales_events (owner_id, platform, period_start);
+-- the distributor Smashwords in Draft2Digital's reports: sales.supersede asks for its first day of a month
+create index sales_events_listed on sales.sales_events (owner_id, period_start)
+where platform = 'draft2digital' and storefront ilike 'smashwords%';
+
+-- sales.apply_rates asks for the rows that a rate is for
+create index sales_events_exported on sales.sales_events (exported_at);
+create index sales_events_rated on sales.sales_events (currency, period_end) where currency <> 'USD';
 
 create table sales.ledger_months (
     owner_id text not null,
@@ -116,11 +133,13 @@ where daily_version <> version or monthly_version <> version;
 create table sales.payments (
     owner_id text not null check (owner_id <> ''),
     platform text not null,
-    natural_key text collate "C" not null check (natural_key ~ '^[0-9a-f]{64}$'),
+    natural_key text collate "C" not null check (length(natural_key) = 64 and natural_key ~ '^[0-9a-f]+$'),
     payment_id text,
     period_start date,
     period_end date,
     storefront text,
+    detail text,
+    source text,
     method text,
     currency text not null check (currency ~ '^[A-Z]{3}$'),
     accrued numeric(24, 8),
@@ -142,6 +161,16 @@ create table sales.payments (
 comment on table sales.payments is
 'One row per payment that a platform reports. Payments are never added to royalties: they are the same money, later.';
 
+create table sales.kenp_rates (
+    month date not null check (extract(day from month) = 1),
+    storefront text not null check (storefront = lower(storefront)),
+    rate numeric(24, 12) not null check (rate > 0),
+    currency text not null check (currency ~ '^[A-Z]{3}$'),
+    primary key (month, storefront)
+);
+comment on table sales.kenp_rates is
+'What a page read of KDP was worth, by month and marketplace (in lower case), in its currency.';
+
 create table sales.exchange_rates (
     currency text not null check (currency ~ '^[A-Z]{3}$'),
     rate_date date not null,
@@ -149,6 +178,14 @@ create table sales.exchange_rates (
     source text not null,
     primary key (currency, rate_date)
 );
+create index exchange_rates_date on sales.exchange_rates (rate_date);
+create table sales.rate_changes (
+    currency text not null,
+    rate_date date not null,
+    primary key (currency, rate_date)
+);
+comment on table sales.rate_changes is
+'Rates that are new or corrected and not yet applied to the ledger.';
 
 create table sales.sales_daily (
     day date not null,

@@ -9,7 +9,8 @@ with sums as (
         1 as row_count,
         net_units as units,
         pages_read,
-        royalty
+        coalesce(royalty, estimated_royalty) as royalty,
+        royalty_usd
     from sales.sales_events
     where superseded_by is null
     union all
@@ -21,7 +22,8 @@ with sums as (
         -row_count as row_count,
         -(net_units + free_units) as units,
         -pages_read as pages_read,
-        -royalty as royalty
+        -royalty as royalty,
+        -royalty_usd as royalty_usd
     from sales.sales_daily
 ),
 
@@ -34,7 +36,8 @@ differences as (
         sum(row_count) as row_count,
         sum(units) as units,
         sum(pages_read) as pages_read,
-        coalesce(sum(royalty), 0) as royalty
+        coalesce(sum(royalty), 0) as royalty,
+        coalesce(sum(royalty_usd), 0) as royalty_usd
     from sums
     group by owner_id, platform, month, currency
 )
@@ -47,7 +50,8 @@ select
     differences.row_count,
     differences.units,
     differences.pages_read,
-    differences.royalty
+    differences.royalty,
+    differences.royalty_usd
 from differences
 inner join sales.ledger_months as months
     on
@@ -56,6 +60,9 @@ inner join sales.ledger_months as months
         and differences.month = months.month
 where
     months.daily_version = months.version
-    and (differences.row_count <> 0 or differences.units <> 0 or differences.pages_read <> 0 or differences.royalty <> 0)
+    and (
+        differences.row_count <> 0 or differences.units <> 0 or differences.pages_read <> 0
+        or differences.royalty <> 0 or differences.royalty_usd <> 0
+    )
 order by differences.owner_id, differences.platform, differences.month, differences.currency
 limit 1000

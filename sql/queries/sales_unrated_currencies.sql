@@ -6,7 +6,7 @@ select
     max(period_end) as last_day
 from sales.sales_events
 where
-    royalty is not null and royalty <> 0 and fx_rate is null and superseded_by is null
+    coalesce(royalty, estimated_royalty) <> 0 and fx_rate is null and superseded_by is null
     and period_end between current_date - 100 and current_date
 group by currency
 order by currency

@@ -32,6 +32,7 @@ KEPT = {
     "alerts": (timedelta(days=90), "resolved_at < %(end)s and notice is null"),
     "jobs": (timedelta(days=90), "finished_at < %(end)s"),
     "deliveries": (timedelta(days=90), "status in ('processed', 'rejected') and settled_at < %(end)s"),
+    "cron_logs": (timedelta(days=90), "started_at < %(end)s"),
 }
 
 log = structlog.get_logger(__name__)
@@ -95,7 +96,7 @@ def tidy_run_files(context: dg.OpExecutionContext, settings: dg.ResourceParam[Se
     context.log.info("removed the files of %s run(s)", count)
 
 
-@dg.op(description="Removes old metrics, and what has long been over: alerts, jobs, deliveries that were processed.")
+@dg.op(description="Removes old metrics and what has long been over: alerts, jobs, settled deliveries, calls of crons.")
 def remove_old_rows(context: dg.OpExecutionContext, postgres: dg.ResourceParam[Postgres]) -> None:
     with explained_failures():
         context.log.info("removed %s", remove_old(postgres, now=utc_now()))

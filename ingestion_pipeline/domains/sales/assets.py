@@ -23,10 +23,7 @@ from ingestion_pipeline.providers.exchange_rates import ExchangeRatesFile
 from ingestion_pipeline.storage.postgres import Postgres
 
 MONTHS_AT_ONCE = 50
-_LEDGER = (
-    "select count(*), count(*) filter (where superseded_by is not null), "
-    "count(*) filter (where royalty is not null and royalty_usd is null), max(exported_at) from sales.sales_events"
-)
+_REPORTS = "select count(*), max(exported_at) from sales.report_files where status = 'ingested'"
 
 _log = structlog.get_logger(__name__)
 
@@ -59,15 +56,15 @@ def sales_events(context: dg.AssetExecutionContext, postgres: dg.ResourceParam[P
     """One row per line of a platform's report: the ledger.
 
     Key: owner_id, platform, natural_key: overlapping exports count once. Source: jobs of type platform_ingest, each
-    report in one transaction; here every row gets the exchange rate that it has by now. Late data: a newer export
-    replaces older rows, a final month supersedes its estimates (docs/sales-ledger.md). Cadence: within a minute after
-    reports, and daily. Readers: sales_daily, applications.
+    report in one transaction; here rows get the exchange rates that have changed. Late data: a newer export replaces
+    older rows, a final month supersedes its estimates (docs/sales-ledger.md). Cadence: within a minute after reports,
+    and daily. Readers: sales_daily, applications.
     """
     with postgres.transaction() as connection:
         rated = apply_rates(connection)
-        rows, superseded, unrated, newest = connection.execute(_LEDGER).fetchall()[0]
-    extra = {"rows_rated": rated, "rows_superseded": superseded, "rows_without_rate": unrated}
-    return materialized(context, SALES_EVENTS, rows=rows, extra={**extra, "newest_export": str(newest)})
+        reports, newest = connection.execute(_REPORTS).fetchall()[0]
+    extra = {"reports": reports, "newest_export": str(newest), "rates_wait_for_a_report": rated is None}
+    return materialized(context, SALES_EVENTS, rows=rated, extra=extra)
 
 
 @table_asset(SALES_DAILY, deps=[SALES_EVENTS])

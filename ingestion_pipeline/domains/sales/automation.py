@@ -3,13 +3,11 @@
 All on by default.
 """
 
-from collections.abc import Iterable
-
 import dagster as dg
 
 from ingestion_pipeline.domains.sales.tables import COVERAGE, SALES_DAILY, SALES_EVENTS, SALES_MONTHLY
-from ingestion_pipeline.orchestration.derived import GOING_ON
-from ingestion_pipeline.orchestration.schedules import overtaken, selection
+from ingestion_pipeline.orchestration.runs import runs_going_on
+from ingestion_pipeline.orchestration.schedules import newest_tick_schedule, selection
 from ingestion_pipeline.storage.postgres import Postgres
 
 DAILY = "45 16 * * *"
@@ -27,14 +25,9 @@ sales_daily_job = dg.define_asset_job(
 )
 
 
-@dg.schedule(
-    job=sales_daily_job,
-    cron_schedule=DAILY,
-    default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Exchange rates and every sales asset once a day.",
+sales_daily_schedule = newest_tick_schedule(
+    "sales_daily_schedule", sales_daily_job, DAILY, description="Exchange rates and every sales asset once a day."
 )
-def sales_daily_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-    return overtaken(context, DAILY) or dg.RunRequest()
 
 
 @dg.sensor(
@@ -49,14 +42,11 @@ def sales_derived_sensor(
     unbuilt = postgres.read("sales_unbuilt_months")
     if not unbuilt:
         return dg.SkipReason("no month has changed")
-    if busy := _going_on(context.instance, (sales_derived_job.name, sales_daily_job.name)):
+    if busy := sum(len(runs_going_on(context.instance, job.name)) for job in (sales_derived_job, sales_daily_job)):
         return dg.SkipReason(f"{busy} run(s) build them")
-    # the same state is asked for once: a run that fails is not repeated with every tick
+    # the same state is asked for once: a run that fails is not repeated with every tick; what it left, the next state's
+    # run builds, or the daily one
     return dg.RunRequest(run_key=f"{sales_derived_job.name}:{unbuilt[0]['state']}")
-
-
-def _going_on(instance: dg.DagsterInstance, jobs: Iterable[str]) -> int:
-    return sum(len(instance.get_runs(dg.RunsFilter(job_name=job, statuses=GOING_ON))) for job in jobs)
 
 
 JOBS = [sales_derived_job, sales_daily_job]

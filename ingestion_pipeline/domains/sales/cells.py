@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +23,10 @@ from ingestion_pipeline.domains.sales.workbooks import Column
 NOT_APPLICABLE = frozenset(
     {"", "-", "\u2013", "\u2014", "n/a", "na", "n/d", "#n/a", "no aplica", "no disponible", "該当なし"}
 )
+
+Sign = Literal[".", ","]
+
+_NUMBER = re.compile(r"[+-]?(\d[\d.,]*|[.,]\d+)(E[+-]?\d{1,2})?", re.IGNORECASE)
 
 # Excel's day 0, with its leap day of 1900 counted; below 1982 and above 2119 a number is not a date of a sales report
 _EXCEL_EPOCH = date(1899, 12, 30)
@@ -60,22 +64,26 @@ def text_values(column: Column) -> pa.Array:
     return pc.if_else(pc.equal(text, ""), None, text)
 
 
-def decimals(column: Column, *, decimal_comma: bool) -> Values:
-    """`MONEY` (half even to its scale); `decimal_comma` settles what "1,234" means, nothing else depends on it."""
-    finite = pc.and_(pc.is_finite(column.number), pc.less(pc.abs(column.number), float(_LARGEST)))
-    rounded = pc.round(pc.if_else(finite, column.number, None), MONEY.scale, round_mode="half_to_even")
-    from_numbers = pc.cast(pc.cast(rounded, pa.string()), MONEY)
-    from_text, bad = _each_text(column.text, lambda text: parse_decimal(text, decimal_comma=decimal_comma), MONEY)
-    bad |= _mask(pc.invert(finite)) | _mask(pc.is_valid(column.moment))
-    return Values(pc.coalesce(from_numbers, from_text), bad)
+def decimals(column: Column, *, sign: Sign | None) -> Values:
+    """`MONEY` (half even to its scale).
+
+    `sign` marks decimals where no cell of the column says which does; None: what "1,234" means is then not known.
+    """
+    return _decimals(column, lambda text, known: parse_decimal(text, sign=known), sign)
 
 
-def whole_numbers(column: Column, *, decimal_comma: bool) -> Values:
-    """int64."""
-    values = decimals(column, decimal_comma=decimal_comma)
+def whole_numbers(column: Column, *, sign: Sign | None) -> Values:
+    """int64. "1,000" with a decimal comma is not known to be one: it is refused."""
+    values = _decimals(column, _whole, sign)
     whole = pc.equal(pc.round(values.array), values.array)
     bad = values.bad | _mask(pc.invert(whole))
     return Values(pc.cast(pc.if_else(whole, values.array, None), pa.int64()), bad)
+
+
+def proven_signs(column: Column) -> set[Sign]:
+    """What marks decimals in a column, as its texts prove: "3,45" does, "1,234" does not."""
+    seen = (_cleaned(text) for text in pc.unique(column.text.drop_null()).to_pylist())
+    return {sign for text in seen if _NUMBER.fullmatch(text) and (sign := _proven_sign(text))}
 
 
 def dates(column: Column) -> tuple[Values, Values]:
@@ -91,24 +99,25 @@ def dates(column: Column) -> tuple[Values, Values]:
     return Values(pc.coalesce(known, first_text), bad), Values(pc.coalesce(known, last_text), bad)
 
 
-def parse_decimal(text: str, *, decimal_comma: bool) -> Decimal | None:
+def parse_decimal(text: str, *, sign: Sign | None) -> Decimal | None:
     """A number as a person or a program of any language writes it.
 
-    Where both signs stand, the last is the decimal one. One sign with groups of exactly three digits after it is a
-    thousands sign where the language says so, or where it stands more than once.
+    Where both signs stand, the last marks the decimals. One sign with groups of exactly three digits after it means
+    what `sign` says, or thousands where it stands more than once.
 
     Raises:
-        ValueError: It is no number, or one that `MONEY` cannot hold.
+        ValueError: It is no number, one that `MONEY` cannot hold, or `sign` would have to say what it means.
     """
-    cleaned = unicodedata.normalize("NFKC", text).strip()
+    cleaned = _cleaned(text)
     if cleaned.casefold() in NOT_APPLICABLE:
         return None
-    cleaned = re.sub(r"(?<=\d)[\s'\u2019](?=\d{3})", "", cleaned).replace("\u2212", "-")
-    if not re.fullmatch(r"[+-]?(\d[\d.,]*|[.,]\d+)(E[+-]?\d{1,2})?", cleaned, re.IGNORECASE):
+    if not _NUMBER.fullmatch(cleaned):
         raise ValueError(text)
-    decimal_sign = _decimal_sign(cleaned, decimal_comma=decimal_comma)
+    decimal_sign = _proven_sign(cleaned) or sign
+    if decimal_sign is None and ("." in cleaned or "," in cleaned):
+        raise ValueError(text)
     thousands = "." if decimal_sign == "," else ","
-    whole, _, fraction = cleaned.partition(decimal_sign)
+    whole, _, fraction = cleaned.partition(decimal_sign or ".")
     if thousands in fraction or (
         thousands in whole and not re.fullmatch(rf"[+-]?\d{{1,3}}(\{thousands}\d{{3}})+", whole)
     ):
@@ -122,14 +131,37 @@ def parse_decimal(text: str, *, decimal_comma: bool) -> Decimal | None:
     return value.quantize(_SCALE)
 
 
-def _decimal_sign(text: str, *, decimal_comma: bool) -> str:
-    if "." in text and "," in text:
-        return "." if text.rindex(".") > text.rindex(",") else ","
-    sign = "," if "," in text else "."
-    grouped = re.fullmatch(rf"[+-]?[1-9]\d{{0,2}}(\{sign}\d{{3}})+", text)
-    if grouped and (text.count(sign) > 1 or (sign == ".") == decimal_comma):
-        return "." if sign == "," else ","
-    return sign
+def _whole(text: str, sign: Sign | None) -> Decimal | None:
+    if sign and _proven_sign(cleaned := _cleaned(text)) is None and sign in cleaned:
+        raise ValueError(text)
+    return parse_decimal(text, sign=sign)
+
+
+def _decimals(column: Column, parse: Callable[[str, Sign | None], Decimal | None], sign: Sign | None) -> Values:
+    signs = proven_signs(column)
+    known = next(iter(signs)) if len(signs) == 1 else None if signs else sign
+    finite = pc.and_(pc.is_finite(column.number), pc.less(pc.abs(column.number), float(_LARGEST)))
+    rounded = pc.round(pc.if_else(finite, column.number, None), MONEY.scale, round_mode="half_to_even")
+    from_numbers = pc.cast(pc.cast(rounded, pa.string()), MONEY)
+    from_text, bad = _each_text(column.text, lambda text: parse(text, known), MONEY)
+    bad |= _mask(pc.invert(finite)) | _mask(pc.is_valid(column.moment))
+    return Values(pc.coalesce(from_numbers, from_text), bad)
+
+
+def _cleaned(text: str) -> str:
+    plain = unicodedata.normalize("NFKC", text).strip()
+    return re.sub(r"(?<=\d)[\s'\u2019](?=\d{3})", "", plain).replace("\u2212", "-")
+
+
+def _proven_sign(number: str) -> Sign | None:
+    """What marks decimals in a number, where it says so by itself."""
+    if "." in number and "," in number:
+        return "." if number.rindex(".") > number.rindex(",") else ","
+    sign: Sign = "," if "," in number else "."
+    other: Sign = "." if sign == "," else ","
+    if not re.fullmatch(rf"[+-]?[1-9]\d{{0,2}}(\{sign}\d{{3}})+", number):
+        return sign if sign in number else None
+    return other if number.count(sign) > 1 else None
 
 
 def month_of(text: str) -> date | None:

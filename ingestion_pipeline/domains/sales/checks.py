@@ -108,7 +108,7 @@ CHECKS: list[dg.AssetChecksDefinition] = [
             ),
             QueryClaim(
                 name="sales_events_are_reported",
-                description="Each platform of an owner has had a report within 40 days.",
+                description="Each platform of an owner had a report within 40 days; Gumroad, by its API, within 3.",
                 query="sales_silent_platforms",
                 warns=True,
             ),
@@ -119,7 +119,7 @@ CHECKS: list[dg.AssetChecksDefinition] = [
         [
             QueryClaim(
                 name="sales_daily_net_units",
-                description="Net units are units sold minus units refunded.",
+                description="Net units of a day are the copies sold minus those refunded, by the rows of the ledger.",
                 query="sales_unbalanced_units",
             ),
             QueryClaim(

@@ -27,13 +27,17 @@ REPORTS = (
     "kdp_orders",
     "kdp_kenp",
     "kdp_payments",
-    "kdp_legacy",
     "gumroad_api",
     "gumroad_csv",
     "d2d_ebook",
     "d2d_print",
     "smashwords",
 )
+
+# `source_report` of rows whose sheet repeats other sheets of KDP with other words, days or ids
+REPETITIONS = ("kdp_combined_sales", "kdp_total_earnings", "kdp_orders_placed")
+# What a KDP report can speak for; those of `REPETITIONS` by their own names, the other sheets by format or kind
+PARTS = ("ebook", "paperback", "hardcover", "audiobook", "pages", "free", *REPETITIONS)
 
 MONEY = pa.decimal128(24, 8)
 
@@ -76,6 +80,8 @@ PAYMENTS = pa.schema(
         pa.field("period_start", pa.date32()),
         pa.field("period_end", pa.date32()),
         pa.field("storefront", pa.string()),
+        pa.field("detail", pa.string()),
+        pa.field("source", pa.string()),
         pa.field("method", pa.string()),
         pa.field("currency", pa.string(), nullable=False),
         pa.field("accrued", MONEY),
@@ -126,6 +132,11 @@ class RowProblem:
     seen: str
     expected: str
 
+    @property
+    def told(self) -> str:
+        sheet = "" if self.sheet is None else f"sheet {self.sheet!r} "
+        return f"{sheet}row {self.row_number}: {self.column} is {self.seen!r}, expected {self.expected}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Skipped:
@@ -157,6 +168,7 @@ class ParsedReport:
         problems: The rows that were not taken.
         skipped: The sheets, and the kinds of rows, that were left out, each with its reason.
         ignored_columns: Columns, by sheet, that the format does not know (a person added them).
+        parts: Of `PARTS`, what a report of KDP holds sheets of, empty ones too.
         totals: What the report itself states ("stated") and what its rows add up to ("parsed"), by quantity.
     """
 
@@ -168,7 +180,20 @@ class ParsedReport:
     problems: Sequence[RowProblem] = ()
     skipped: Sequence[Skipped] = ()
     ignored_columns: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    parts: Sequence[str] = ()
     totals: Mapping[str, Mapping[str, Decimal]] = field(default_factory=dict)
+
+    @property
+    def left_out(self) -> Sequence[Skipped]:
+        """`skipped`, and the columns that were ignored."""
+        return [
+            *self.skipped,
+            *(
+                Skipped(sheet=sheet, reason=f"the column {column!r} is not known: ignored")
+                for sheet, columns in self.ignored_columns.items()
+                for column in columns
+            ),
+        ]
 
 
 class ReportParser(Protocol):
@@ -181,10 +206,10 @@ class ReportParser(Protocol):
     def __call__(self, file: BinaryIO | Path, name: str) -> ParsedReport: ...
 
 
-def nearest(seen: str, known: Iterable[str]) -> str:
+def nearest(seen: str, known: Iterable[str], *, likeness: float = 0.5) -> str:
     """' (nearest known: …)' for the end of a message, or nothing where no known word is close."""
     by_folded = {word.casefold(): word for word in known}
-    close = difflib.get_close_matches(seen.casefold(), by_folded, n=3, cutoff=0.5)
+    close = difflib.get_close_matches(seen.casefold(), by_folded, n=3, cutoff=likeness)
     return f" (nearest known: {', '.join(by_folded[word] for word in close)})" if close else ""
 
 

@@ -5,6 +5,7 @@ and returns a value, or raises ValueError with what was expected. What a text al
 comma or point - is decided once for a file, never per row.
 """
 
+import calendar
 import re
 from collections.abc import Callable, Iterable
 from datetime import date
@@ -15,6 +16,7 @@ from ingestion_pipeline.domains.sales.contracts import CURRENCIES, MONEY, Quaran
 
 DecimalMark = Literal[".", ","]
 DayOrder = Literal["day first", "month first"]
+DayOfMonth = Literal["first", "last"]
 
 _PLACES = Decimal(1).scaleb(-MONEY.scale)
 _LARGEST = Decimal(10) ** (MONEY.precision - MONEY.scale - 2)  # sums of rows fit as well
@@ -37,10 +39,12 @@ _NUMBERS: dict[DecimalMark, re.Pattern[str]] = {
 _ESCAPED = re.compile(r"'(?=[=+\-@])")  # how exports keep a spreadsheet from evaluating a cell
 _TIME_OF_DAY = re.compile(r"[T ,]+\d{1,2}:\d{2}.*$", re.IGNORECASE)
 _DAY_NAME = re.compile(r"^(mon|tue|wed|thu|fri|sat|sun)[a-z]*\.?,?\s+", re.IGNORECASE)
-_YEAR_FIRST = re.compile(r"(\d{4})[-/.]?(\d{1,2})[-/.]?(\d{1,2})")
+_YEAR_FIRST = re.compile(r"(\d{4})(?:([-/.])(\d{1,2})\2(\d{1,2})|(\d\d)(\d\d))")
 _YEAR_LAST = re.compile(r"(\d{1,2})([-/. ])(\d{1,2})\2(\d{4}|\d{2})")
 _NAMED_DAY_FIRST = re.compile(r"(\d{1,2})(?:st|nd|rd|th)?[-/ .]*([a-z]{3,9})\.?[-/ ,]*(\d{4}|\d{2})", re.IGNORECASE)
 _NAMED_MONTH_FIRST = re.compile(r"([a-z]{3,9})\.?[-/ ]*(\d{1,2})(?:st|nd|rd|th)?[-/ ,]+(\d{4}|\d{2})", re.IGNORECASE)
+_YEAR_MONTH = re.compile(r"(\d{4})[-/.](\d{1,2})")
+_MONTH_YEAR = re.compile(r"(\d{1,2}(?=[-/.])|[a-z]{3,9}(?=[-/., ]))[-/., ]+(\d{4})", re.IGNORECASE)
 _MONTHS = (
     "january february march april may june july august september october november december".split()  # noqa: SIM905
 )
@@ -185,13 +189,16 @@ def day_order(texts: Iterable[str], *, name: str) -> DayOrder:
     return "day first" if day_first or (points and not month_first) else "month first"
 
 
-def days(order: DayOrder) -> Callable[[str], date]:
-    """A parser of dates: ISO, with month names, with day names, with a time of day, or numbers in `order`."""
+def days(order: DayOrder, *, of_month: DayOfMonth | None = None) -> Callable[[str], date]:
+    """A parser of dates: ISO, with month names, with day names, with a time of day, or numbers in `order`.
+
+    A month without a day (`2024-03`, `March 2024`) is refused, or is its day `of_month`.
+    """
 
     def parse(text: str) -> date:
         bare = _bare_day(text)
         try:
-            found = date(*_year_month_day(bare, order))
+            found = (_day_of_month(bare, of_month) if of_month else None) or date(*_year_month_day(bare, order))
         except (ValueError, TypeError):
             raise ValueError("a date such as 2024-03-31") from None
         if not _FIRST_YEAR <= found.year <= _LAST_YEAR:
@@ -212,7 +219,7 @@ def _bare_day(text: str) -> str:
 
 def _year_month_day(text: str, order: DayOrder) -> tuple[int, int, int]:
     if match := _YEAR_FIRST.fullmatch(text):
-        year, month, day = match.groups()
+        year, month, day = match[1], match[3] or match[5], match[4] or match[6]
     elif match := _YEAR_LAST.fullmatch(text):
         first, _, second, year = match.groups()
         day, month = (first, second) if order == "day first" else (second, first)
@@ -225,8 +232,23 @@ def _year_month_day(text: str, order: DayOrder) -> tuple[int, int, int]:
     return int(year) + (2000 if len(year) == 2 else 0), _month(month), int(day)  # noqa: PLR2004 - 24 is 2024
 
 
+def _day_of_month(text: str, which: DayOfMonth) -> date | None:
+    """None where the text is not a month without a day."""
+    if match := _YEAR_MONTH.fullmatch(text):
+        year, month = int(match[1]), _month(match[2])
+    elif match := _MONTH_YEAR.fullmatch(text):
+        year, month = int(match[2]), _month(match[1])
+    else:
+        return None
+    first = date(year, month, 1)
+    return first if which == "first" else first.replace(day=calendar.monthrange(year, month)[1])
+
+
 def _month(text: str) -> int:
     if text.isdigit():
         return int(text)
     folded = text.casefold()
-    return next(number for number, name in enumerate(_MONTHS, 1) if name.startswith(folded) or folded == name[:4])
+    for number, name in enumerate(_MONTHS, 1):
+        if name.startswith(folded) or folded == name[:4]:
+            return number
+    raise ValueError(text)

@@ -64,8 +64,10 @@ def parse(file: BinaryIO | Path, name: str) -> ParsedReport:
     Natural key: start and end date, Title ID (else ISBN), distributor, vendor, country, sales model, currency and offer
     price, within the kind of report: a row that was estimated and is now verified replaces itself.
 
+    A month as a date is its first day as Start Date, its last as End Date.
+
     A row of the distributor Smashwords has a storefront that begins with `Smashwords`: those sales may stand in a
-    report of Smashwords as well (`smashwords.is_reported_by_draft2digital` says which of them count).
+    report of Smashwords as well (the database function `sales.supersede_smashwords` says which of them count).
 
     Raises:
         QuarantineError: no such report, an unknown currency, or dates or decimals written in two ways.
@@ -83,7 +85,7 @@ def parse(file: BinaryIO | Path, name: str) -> ParsedReport:
     table = _ledger(judged, name=name, isbn_column=isbn_columns[0])
     return ParsedReport(
         report=_report(isbn_columns[0]),
-        period=period_of(table, name=name),
+        period=period_of(_of_a_month(table), name=name),
         is_final=bool(pc.all(table["is_final"], min_count=0).as_py()),
         rows=table,
         problems=judged.problems,
@@ -104,6 +106,19 @@ def royalty_percent(text: str) -> str | None:
     return f"{share.normalize():f}%"
 
 
+def _of_a_month(rows: pa.Table) -> pa.Table:
+    """The rows that say which days a report is of: those within a month.
+
+    Apple's windows begin in the month before, of which the report says nothing else. Where all are such, their last
+    days.
+    """
+    first, last = (pc.floor_temporal(rows[it], unit="month") for it in ("period_start", "period_end"))
+    within = rows.filter(pc.equal(first, last))
+    if within.num_rows:
+        return within
+    return rows.set_column(rows.schema.get_field_index("period_start"), "period_start", rows["period_end"])
+
+
 def _report(isbn_column: str) -> str:
     return "d2d_ebook" if isbn_column == EBOOK_ISBN else "d2d_print"
 
@@ -121,10 +136,10 @@ def _without_undated_end(judged: Judged) -> list[Skipped]:
 
 
 def _ledger(judged: Judged, *, name: str, isbn_column: str) -> pa.Table:
-    parse_day = days(day_order(judged.texts((START, END)), name=name))
+    order = day_order(judged.texts((START, END)), name=name)
     mark = decimal_mark(judged.texts(_MONEY_COLUMNS), name=name)
-    start = judged.understood(START, parse_day, pa.date32())
-    end = judged.understood(END, parse_day, pa.date32())
+    start = judged.understood(START, days(order, of_month="first"), pa.date32())
+    end = judged.understood(END, days(order, of_month="last"), pa.date32())
     judged.refuse(holds(pc.greater(start, end)), END, "a day not before Start Date")
     sold = judged.understood(SOLD, counts(mark), pa.int64())
     returned = pc.abs(judged.understood(RETURNED, counts(mark), pa.int64()))

@@ -76,7 +76,7 @@ def summary(platform: str, fetched: Fetched, stored: Stored) -> dict[str, Any]:
         "payments": stored.payments,
         "problems_count": len(report.problems),
         "problems": [_shown(problem) for problem in report.problems[:SHOWN_PROBLEMS]],
-        "skipped": [{"sheet": it.sheet, "reason": it.reason} for it in report.skipped],
+        "skipped": [{"sheet": it.sheet, "reason": it.reason} for it in report.left_out],
         **fetched.facts,
     }
 

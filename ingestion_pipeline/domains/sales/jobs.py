@@ -8,31 +8,31 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 from pydantic import SecretStr
 
+from ingestion_pipeline.core.file_names import LONGEST_NAME
 from ingestion_pipeline.core.ids import digest
 from ingestion_pipeline.core.jobs import JobType
+from ingestion_pipeline.domains.sales.inputs import LONGEST_PATH, PLATFORMS, SALE_ID, SHA256, PlatformName
 from ingestion_pipeline.settings import Settings
 from ingestion_pipeline.storage.jobs import NewJob
 
-PLATFORMS = ("amazon_kdp", "gumroad", "draft2digital", "smashwords")
-PlatformName = Literal["amazon_kdp", "gumroad", "draft2digital", "smashwords"]
 MAX_ATTEMPTS = 3
-LONGEST_NAME = 200
 
-_Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$(?!\n)")]
-_Path = Annotated[str, msgspec.Meta(min_length=1, max_length=1_000)]
+_ONE_LINE = r"(?!\n)"  # `$` also stands before a last line break
+_Sha256 = Annotated[str, msgspec.Meta(pattern=SHA256 + _ONE_LINE)]
+_Path = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_PATH)]
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_NAME)]
-_SaleId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_=-]{1,200}$(?!\n)")]
+_SaleId = Annotated[str, msgspec.Meta(pattern=SALE_ID + _ONE_LINE)]
 
 RECEIVE_FILE = """
 insert into sales.report_files (owner_id, sha256, platform, name, size_bytes, exported_at)
 values (
     %(owner_id)s, %(sha256)s, %(platform)s, %(name)s, %(size_bytes)s,
-    coalesce(%(exported_at)s::timestamptz, clock_timestamp())
+    least(%(exported_at)s::timestamptz, clock_timestamp())  -- also where nobody says when
 )
 on conflict (owner_id, platform, sha256) do nothing
 """

@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-VERSION = 1
+VERSION = 2
 
 LANGUAGES = ("en", "es", "ja")
 SHEET_NAME_LENGTH = 31  # Excel cuts longer names
@@ -24,7 +24,7 @@ SHEETS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "ja": ("レポートの定義",),  # by analogy
     },
     "Summary": {"en": ("Summary",), "es": ("Resumen",), "ja": ("概要",)},
-    "Combined Sales": {"en": ("Combined Sales",), "es": ("Ventas combinadas",)},
+    "Combined Sales": {"en": ("Combined Sales",), "es": ("Ventas combinadas",), "ja": ("総合売上",)},  # ja by analogy
     "eBook Royalty": {
         "en": ("eBook Royalty", "eBook Royalties"),
         "es": ("Regalías de eBooks",),
@@ -40,9 +40,17 @@ SHEETS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "es": ("Regalías de los libros de tapa dura", "Regalías de los libros de tapa"),
         "ja": ("ハードカバーのロイヤリティ",),  # by analogy
     },
-    "Audiobook Royalty": {"en": ("Audiobook Royalty", "Audiobook Royalties"), "es": ("Regalías de audiolibros",)},
+    "Audiobook Royalty": {
+        "en": ("Audiobook Royalty", "Audiobook Royalties"),
+        "es": ("Regalías de audiolibros",),
+        "ja": ("オーディオブックのロイヤリティ",),  # by analogy
+    },
     "Orders Processed": {"en": ("Orders Processed",), "es": ("Pedidos procesados",), "ja": ("確定済み注文",)},
-    "eBook Orders Placed": {"en": ("eBook Orders Placed",), "es": ("Pedidos completados de eBooks",)},
+    "eBook Orders Placed": {
+        "en": ("eBook Orders Placed",),
+        "es": ("Pedidos completados de eBooks",),
+        "ja": ("電子書籍の注文",),  # by analogy
+    },
     "KENP Read": {"en": ("KENP Read", "KENP"), "es": ("KENP leídas",), "ja": ("既読 KENPC", "既読 KENP")},
     "Total Earnings": {
         "en": ("Total Earnings", "Total Royalty", "Combined Royalty Report"),
@@ -71,12 +79,16 @@ COLUMNS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "transaction_type": {
         "en": ("Transaction Type", "Payout Plan"),
         "es": ("Tipo de transacción", "Plan de pago"),
-        "ja": ("コンテンツ区分",),
+        "ja": ("コンテンツ区分", "取引の種類", "支払いプラン"),  # the last two by analogy
     },
     "units_sold": {"en": ("Units Sold",), "es": ("Unidades vendidas",), "ja": ("注文数",)},
     "units_refunded": {"en": ("Units Refunded",), "es": ("Unidades devueltas",), "ja": ("払い戻し数",)},
     "net_units": {"en": ("Net Units Sold",), "es": ("Unidades netas vendidas",), "ja": ("実質注文数",)},
-    "net_units_or_pages": {"en": ("Net Units Sold or KENP Read", "Net Units Sold or Combined KENP")},
+    "net_units_or_pages": {
+        "en": ("Net Units Sold or KENP Read", "Net Units Sold or Combined KENP"),
+        "es": ("Unidades netas vendidas o KENP leídas", "Unidades netas vendidas o KENP combinadas"),  # by analogy
+        "ja": ("実質注文数または既読 KENP", "実質注文数または合計 KENP"),  # by analogy
+    },
     "list_price": {
         "en": ("Avg. List Price without tax",),
         "es": ("Precio de lista medio sin impuestos",),
@@ -95,7 +107,7 @@ COLUMNS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "cost": {
         "en": ("Avg. Delivery Cost", "Avg. Manufacturing Cost", "Avg. Delivery/Manufacturing cost"),
         "es": ("Gasto medio de envío", "Gasto de producción medio", "Gasto medio de entrega/producción"),
-        "ja": ("平均配信コスト", "平均印刷コスト"),
+        "ja": ("平均配信コスト", "平均印刷コスト", "平均配信/印刷コスト"),
     },
     "royalty": {"en": ("Royalty", "Earnings"), "es": ("Regalías", "Ganancias"), "ja": ("ロイヤリティ", "収益")},
     "currency": {"en": ("Currency",), "es": ("Moneda",), "ja": ("通貨",)},
@@ -137,31 +149,76 @@ COLUMNS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "es": ("Unidades netas vendidas (tapa dura)",),
     },
     "borrows": {"en": ("KOLL Borrows", "KOLL borrows"), "es": ("Préstamos de KOLL",)},
-    "payment_period_start": {"en": ("Sales Period - Start Date",)},
-    "payment_period_end": {"en": ("Sales Period - End Date",)},
-    "payment_number": {"en": ("Payment Number",)},
-    "detail": {"en": ("Detail",)},
-    "payment_method": {"en": ("Payment Method",)},
-    "accrued": {"en": ("Accrued Royalty",)},
-    "tax_withheld": {"en": ("Tax Withholding",)},
-    "adjustments": {"en": ("Adjustments",)},
-    "net_earnings": {"en": ("Net Earnings",)},
-    "source": {"en": ("Source",)},
-    "fx_rate": {"en": ("FX Rate",)},
-    "payout_amount": {"en": ("Payout Amount",)},
-    "payment_status": {"en": ("Payment Status",)},
+    # Payments: Spanish and Japanese by analogy
+    "payment_period_start": {
+        "en": ("Sales Period - Start Date",),
+        "es": ("Periodo de ventas - Fecha de inicio", "Período de ventas - Fecha de inicio"),
+        "ja": ("販売期間 - 開始日",),
+    },
+    "payment_period_end": {
+        "en": ("Sales Period - End Date",),
+        "es": (
+            "Periodo de ventas - Fecha de finalización",
+            "Periodo de ventas - Fecha de fin",
+            "Período de ventas - Fecha de finalización",
+        ),
+        "ja": ("販売期間 - 終了日",),
+    },
+    "payment_number": {"en": ("Payment Number",), "es": ("Número de pago",), "ja": ("支払い番号",)},
+    "detail": {"en": ("Detail",), "es": ("Detalle",), "ja": ("詳細",)},
+    "payment_method": {"en": ("Payment Method",), "es": ("Método de pago",), "ja": ("支払い方法",)},
+    "accrued": {
+        "en": ("Accrued Royalty",),
+        "es": ("Regalías acumuladas", "Regalías devengadas"),
+        "ja": ("発生したロイヤリティ",),
+    },
+    "tax_withheld": {
+        "en": ("Tax Withholding",),
+        "es": ("Retención de impuestos", "Retención fiscal"),
+        "ja": ("源泉徴収税",),
+    },
+    "adjustments": {"en": ("Adjustments",), "es": ("Ajustes",), "ja": ("調整",)},
+    "net_earnings": {"en": ("Net Earnings",), "es": ("Ganancias netas",), "ja": ("純収益",)},
+    "source": {"en": ("Source",), "es": ("Fuente", "Origen"), "ja": ("収益源",)},
+    "fx_rate": {"en": ("FX Rate",), "es": ("Tipo de cambio",), "ja": ("為替レート",)},
+    "payout_amount": {"en": ("Payout Amount",), "es": ("Importe del pago",), "ja": ("支払い金額",)},
+    "payment_status": {"en": ("Payment Status",), "es": ("Estado del pago",), "ja": ("支払いステータス",)},
 }
 
+# Spanish and Japanese of other types than Standard and Free - Promotion by analogy
 TRANSACTION_TYPES: Mapping[str, tuple[str, ...]] = {
-    "Standard": ("Standard", "Estándar", "標準"),
+    "Standard": ("Standard", "Standard - eBook", "Estándar", "Estándar - eBook", "標準", "標準 - 電子書籍"),
     "Standard - Paperback": ("Standard - Paperback", "Estándar - Tapa blanda", "標準 - ペーパーバック"),
     "Standard - Hardcover": ("Standard - Hardcover", "Estándar - Tapa dura", "標準 - ハードカバー"),
+    "Standard - Audiobook": ("Standard - Audiobook", "Estándar - Audiolibro", "標準 - オーディオブック"),
     "Free - Promotion": ("Free - Promotion", "Promoción gratuita", "無料 - プロモーション"),
-    "Free - Price Match": ("Free - Price Match", "Gratis - Igualación de precios"),
-    "Expanded Distribution Channels": ("Expanded Distribution Channels", "Canales de distribución ampliada"),
-    "Pre Order": ("Pre Order", "Pre-Order"),
-    "Kindle Countdown Deals": ("Kindle Countdown Deals",),
-    "Kindle Edition Normalized Pages (KENP)": ("Kindle Edition Normalized Pages (KENP)",),
+    "Free - Price Match": ("Free - Price Match", "Gratis - Igualación de precios", "無料 - 価格調整"),
+    "Expanded Distribution Channels": (
+        "Expanded Distribution Channels",
+        "Expanded Distribution",
+        "Canales de distribución ampliada",
+        "Distribución ampliada",
+        "拡張流通チャネル",
+        "拡張流通",
+    ),
+    "Pre Order": ("Pre Order", "Pre-Order", "Preorder", "Reserva", "Preventa", "予約注文", "予約"),
+    "Kindle Countdown Deals": (
+        "Kindle Countdown Deals",
+        "Kindle Countdown Deal",
+        "Ofertas Kindle Countdown",
+        "Kindle Countdown セール",
+    ),
+    "Kindle Edition Normalized Pages (KENP)": (
+        "Kindle Edition Normalized Pages (KENP)",
+        "Kindle Edition Normalized Page (KENP)",
+        "Kindle Edition Normalized Pages (KENP) Read",
+        "Kindle Edition Normalized Page (KENP) Read",
+        "KENP",
+        "KENP Read",
+        "KENP leídas",
+        "Páginas KENP leídas",
+        "既読 KENP",
+    ),
 }
 
 
@@ -219,6 +276,7 @@ _FREE_WORDS = ("free", "gratis", "gratuit", "promoción gratuita", "無料")
 _SUMMARY_ROYALTY = re.compile(r"(?:royalty|royalties|regalías|ロイヤリティ) ?\((?P<currency>[a-z]{3})\)")
 
 SHEET_ALIASES = tuple(alias for words in SHEETS.values() for aliases in words.values() for alias in aliases)
+TRANSACTION_ALIASES = tuple(alias for aliases in TRANSACTION_TYPES.values() for alias in aliases)
 COLUMN_ALIASES = tuple(alias for words in COLUMNS.values() for aliases in words.values() for alias in aliases)
 
 
@@ -247,10 +305,15 @@ def is_sales_period(text: str) -> bool:
     return folded(text).rstrip(":") in _SALES_PERIODS
 
 
-def transaction_type(text: str) -> str:
-    """In the English of KDP; an unknown one stays as it is, but for one that says it is free."""
+def transaction_type(text: str) -> str | None:
+    """In the English of KDP; an unknown one that says it is free is a promotion, any other is None."""
     plain = folded(text)
-    return _TYPE_BY_ALIAS.get(plain) or ("Free - Promotion" if plain.startswith(_FREE_WORDS) else text)
+    return _TYPE_BY_ALIAS.get(plain) or ("Free - Promotion" if plain.startswith(_FREE_WORDS) else None)
+
+
+def aliases_of(columns: Iterable[str]) -> list[str]:
+    """All that the languages call these columns."""
+    return [alias for column in columns for aliases in COLUMNS.get(column, {}).values() for alias in aliases]
 
 
 def marketplace(name: str) -> Marketplace | None:

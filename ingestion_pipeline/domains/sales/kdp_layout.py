@@ -19,16 +19,29 @@ from ingestion_pipeline.domains.sales.workbooks import Column, Sheet
 ROYALTY_SHEETS = ("eBook Royalty", "Paperback Royalty", "Hardcover Royalty", "Audiobook Royalty")
 BOOK_IDS = ("asin", "isbn", "asin_or_isbn", "ebook_asin", "audible_asin", "audiobook_asin")
 
+REPEATING_SHEETS = ("Summary", "Combined Sales", "Total Earnings", "eBook Orders Placed")
+
 _HEAD_ROWS = 10
 _LEAST_HEADERS = 3
-_ROYALTY = ("title", "marketplace", "units_sold", "units_refunded", "royalty_type", "royalty", "currency")
+_LIKENESS = 0.7
+_PRINT = ("Paperback Royalty", "Hardcover Royalty")
+_ROYALTY = (
+    "title",
+    "marketplace",
+    "units_sold",
+    "units_refunded",
+    "royalty_type",
+    "transaction_type",
+    "royalty",
+    "currency",
+)
 _REQUIRED = {
     "KENP Read": ("title", "marketplace", "pages_read"),
     "Orders Processed": ("date", "title", "marketplace", "free_units"),
     "eBook Orders Placed": ("date", "title", "marketplace", "free_units"),
     "Total Earnings": (*_ROYALTY, "net_units_or_pages"),
-    "Combined Sales": _ROYALTY,
-    **dict.fromkeys(ROYALTY_SHEETS, _ROYALTY),
+    "Combined Sales": (*_ROYALTY, "net_units"),
+    **dict.fromkeys(ROYALTY_SHEETS, (*_ROYALTY, "net_units")),
     "Payments": (
         "payment_period_start",
         "payment_period_end",
@@ -37,6 +50,28 @@ _REQUIRED = {
         "currency",
         "accrued",
         "net_earnings",
+    ),
+}
+# print of Prior Month Royalties may lack them; only print by the day has an order date
+_OPTIONAL_IN_A_MONTH = ("transaction_type", "net_units")
+_OTHERS = {
+    "KENP Read": ("author", "royalty", "currency"),
+    "Orders Processed": ("author", "paid_units"),
+    "eBook Orders Placed": ("author", "paid_units"),
+    "Payments": (
+        "detail",
+        "date",
+        "payment_method",
+        "tax_withheld",
+        "adjustments",
+        "source",
+        "fx_rate",
+        "payout_amount",
+        "payment_status",
+    ),
+    **dict.fromkeys(
+        (*ROYALTY_SHEETS, "Combined Sales", "Total Earnings"),
+        ("author", "net_units", "transaction_type", "list_price", "offer_price", "cost"),
     ),
 }
 _PREFIXES = {
@@ -82,13 +117,23 @@ class KdpTable:
         return replace(self, columns=columns, row_numbers=self.row_numbers[rows])
 
 
-def tables(sheets: Sequence[Sheet], name: str) -> tuple[list[KdpTable], list[Skipped]]:
-    """Every sheet as a table or, with the reason, as left out.
+@dataclass(frozen=True)
+class Unread:
+    """A sheet that may only repeat others, and why it cannot be read."""
+
+    kind: str
+    sheet: str
+    reason: str
+
+
+def tables(sheets: Sequence[Sheet], name: str) -> tuple[list[KdpTable], list[Unread], list[Skipped]]:
+    """Every sheet as a table, as one of `REPEATING_SHEETS` that cannot be read or, with the reason, as left out.
 
     Raises:
         QuarantineError: An unknown sheet or header row, a missing column, or one kind of sheet twice.
     """
     found: list[KdpTable] = []
+    unread: list[Unread] = []
     skipped: list[Skipped] = []
     for sheet in sheets:
         kind = _kind(sheet, name)
@@ -99,11 +144,16 @@ def tables(sheets: Sequence[Sheet], name: str) -> tuple[list[KdpTable], list[Ski
         elif kind == "KENP Read" and any(table.kind == kind for table in found):
             skipped.append(Skipped(sheet=sheet.name, reason="a second sheet of pages read: the first is counted"))
         else:
-            found.append(_table(sheet, kind, name))
+            try:
+                found.append(_table(sheet, kind, name))
+            except QuarantineError as error:
+                if sheet.name is None or kind not in REPEATING_SHEETS:
+                    raise
+                unread.append(Unread(kind, sheet.name, str(error)))
     kinds = [table.kind for table in found]
     if twice := next((kind for kind in kinds if kinds.count(kind) > 1), None):
         raise QuarantineError(f"{name!r} holds the sheet {twice!r} twice: remove the copy")
-    return found, skipped
+    return found, unread, skipped
 
 
 def report_of(found: Sequence[KdpTable], name: str) -> str:
@@ -159,7 +209,9 @@ def _table(sheet: Sheet, kind: str | None, name: str) -> KdpTable:
     row = _header_row(head, where)
     columns, headers, ignored = _columns(sheet, head[row], kind, where)
     kind = kind or _kind_by_columns(columns, name, where)
+    month = _sales_period(head[:row], where)
     _require(columns, kind, ignored, where)
+    _refuse_misspelt(columns, kind, ignored, where)
     data = {column: cells.below(row + 1) for column, cells in columns.items()}
     filled = np.logical_or.reduce([cells.filled() for cells in data.values()])
     return KdpTable(
@@ -168,7 +220,7 @@ def _table(sheet: Sheet, kind: str | None, name: str) -> KdpTable:
         columns=data if filled.all() else {column: cells.only(filled) for column, cells in data.items()},
         headers=headers,
         row_numbers=np.flatnonzero(filled) + row + 2,
-        month=_sales_period(head[:row], where),
+        month=month,
         decimal_comma=words.language_of(head[row]) == "es",
         ignored=tuple(ignored),
     )
@@ -211,15 +263,21 @@ def _columns(
 def _kind_by_columns(columns: dict[str, Column], name: str, where: str) -> str:
     """Of a CSV file, which has no sheet name."""
     plain = re.sub(r"[_-]+", " ", words.folded(name))
+    is_hardcover = "hardcover" in plain
     kind_by_column = {
         "payment_number": "Payments",
         "pages_read": "KENP Read",
         "free_units": "eBook Orders Placed" if "orders placed" in plain else "Orders Processed",
         "net_units_or_pages": "Total Earnings",
         "asin_or_isbn": "Combined Sales",
-        "isbn": "Hardcover Royalty" if "hardcover" in plain else "Paperback Royalty",
+        "isbn": "Hardcover Royalty" if is_hardcover else "Paperback Royalty",
         "royalty": "eBook Royalty",
     }
+    if "isbn" in columns and "transaction_type" not in columns and is_hardcover == ("paperback" in plain):
+        raise QuarantineError(
+            f"{where} does not say whether its books are paperbacks or hardcovers: hand in the workbook, or name the "
+            "file as the sheet is called"
+        )
     if any(column.startswith("royalty_") and column[8:].isupper() for column in columns):
         return "Summary"
     kind = next((kind for column, kind in kind_by_column.items() if column in columns), None)
@@ -229,7 +287,12 @@ def _kind_by_columns(columns: dict[str, Column], name: str, where: str) -> str:
 
 
 def _require(columns: dict[str, Column], kind: str, ignored: Sequence[str], where: str) -> None:
-    missing = [column for column in _REQUIRED.get(kind, ()) if column not in columns]
+    required = list(_REQUIRED.get(kind, ()))
+    if kind in _PRINT and "royalty_date" in columns:
+        required.append("order_date")
+    elif kind in _PRINT:
+        required = [column for column in required if column not in _OPTIONAL_IN_A_MONTH]
+    missing = [column for column in required if column not in columns]
     has_book = kind in ("Payments", "Summary") or any(column in columns for column in BOOK_IDS)
     if not missing and has_book:
         return
@@ -238,6 +301,14 @@ def _require(columns: dict[str, Column], kind: str, ignored: Sequence[str], wher
     raise QuarantineError(
         f"{where} lacks the column {', '.join(map(repr, lacking))} of {kind!r}; unknown headers: {unknown or 'none'}"
     )
+
+
+def _refuse_misspelt(columns: dict[str, Column], kind: str, ignored: Sequence[str], where: str) -> None:
+    """A header that nobody knows, where the sheet lacks a column of about that name."""
+    lacking = [column for column in _OTHERS.get(kind, ()) if column not in columns]
+    for header in ignored:
+        if near := nearest(header, words.aliases_of(lacking), likeness=_LIKENESS):
+            raise QuarantineError(f"{where}: unknown column {header!r}{near}")
 
 
 def _sales_period(rows: Sequence[Sequence[str]], where: str) -> date | None:

@@ -3,16 +3,18 @@
 Here: royalty sheets, pages read, free units of the order sheets; each cell checked, a row that cannot be read set
 aside as a problem. Not here: which sheets are counted (kdp.py).
 
-Natural keys (amounts are never part of them; the first word keeps the three kinds apart):
+Natural keys (amounts are never part of them; the first word keeps the kinds apart):
     royalty   is final, first and last day, ISBN or ASIN, marketplace, order date, royalty type, transaction type,
               currency
     pages     is final, first and last day, ASIN, marketplace
     free      first and last day, ASIN, marketplace
-An estimate and a final row never share a key, so that neither overwrites the other.
+An estimate and a final row never share a key, so that neither overwrites the other; nor do rows of a sheet that repeats
+other sheets (Combined Sales, Total Earnings, eBook Orders Placed) with rows of those: they write the same sale with
+other words, without order dates, or on another day. Which of them counts, sales.supersede says.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -22,17 +24,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ingestion_pipeline.domains.sales import kdp_headers as words
-from ingestion_pipeline.domains.sales.cells import (
-    NOT_APPLICABLE,
-    Values,
-    dates,
-    decimals,
-    last_day,
-    text_values,
-    whole_numbers,
-)
+from ingestion_pipeline.domains.sales.cells import last_day
 from ingestion_pipeline.domains.sales.contracts import (
-    CURRENCIES,
     MONEY,
     SALES_EVENTS,
     QuarantineError,
@@ -40,15 +33,24 @@ from ingestion_pipeline.domains.sales.contracts import (
     natural_key,
     nearest,
 )
+from ingestion_pipeline.domains.sales.delimited_values import identifier, isbn
+from ingestion_pipeline.domains.sales.kdp_cells import Cells, currencies, each_text, is_null, is_true, place
 from ingestion_pipeline.domains.sales.kdp_layout import KdpTable
 
 PAGES = "Kindle Edition Normalized Pages (KENP)"
-_FORMATS = {
+FORMAT_OF_SHEET = {
     "eBook Royalty": "ebook",
     "Paperback Royalty": "paperback",
     "Hardcover Royalty": "hardcover",
     "Audiobook Royalty": "audiobook",
 }
+REPORT_OF_REPETITION = {
+    "Combined Sales": "kdp_combined_sales",
+    "Total Earnings": "kdp_total_earnings",
+    "eBook Orders Placed": "kdp_orders_placed",
+}
+_SUMMED = ("units_sold", "units_refunded", "net_units", "pages_read", "royalty")
+_PRICES = ("list_price", "offer_price")
 
 
 @dataclass(frozen=True)
@@ -63,85 +65,22 @@ class Source:
 
 @dataclass(frozen=True)
 class Part:
-    """Ledger rows of one sheet and, beside them, their natural keys, of which equal rows have the same."""
+    """Ledger rows of one sheet, of which several may have the same natural key."""
 
     rows: pa.Table
-    keys: Sequence[str]
     problems: Sequence[RowProblem]
 
+    def only(self, column: str, values: Iterable[str]) -> "Part":
+        return Part(self.rows.filter(pc.is_in(self.rows[column], pa.array(values, pa.string()))), self.problems)
 
-class Cells:
-    """The cells of one table, read by type; remembers the rows that have to be set aside, and why."""
+    def without(self, column: str, values: Iterable[str]) -> "Part":
+        is_one = pc.is_in(self.rows[column], pa.array(values, pa.string()))
+        return Part(self.rows.filter(pc.invert(is_one)), self.problems)
 
-    def __init__(self, table: KdpTable) -> None:
-        self.table = table
-        self.count = len(table.row_numbers)
-        self.refused = np.zeros(self.count, dtype=bool)
-        self.problems: list[RowProblem] = []
 
-    def text(self, *columns: str) -> pa.Array:
-        """The first of the columns that says something."""
-        present = [_optional(text_values(self.table.columns[name])) for name in columns if name in self.table.columns]
-        return pc.coalesce(*present) if present else pa.nulls(self.count, pa.string())
-
-    def required_text(self, column: str, *others: str) -> pa.Array:
-        array = self.text(column, *others)
-        present = next((name for name in (column, *others) if name in self.table.columns), column)
-        self.refuse(_null(array), present, "a text")
-        return array
-
-    def money(self, column: str) -> pa.Array:
-        return self._values(column, lambda: decimals(self.table.columns[column], decimal_comma=self._comma), "a number")
-
-    def whole(self, column: str) -> pa.Array:
-        return self._values(
-            column, lambda: whole_numbers(self.table.columns[column], decimal_comma=self._comma), "a whole number"
-        )
-
-    def span(self, *columns: str) -> tuple[pa.Array, pa.Array]:
-        """First and last day, of the first of the columns that there is; it has to say one."""
-        column = next(name for name in columns if name in self.table.columns)
-        first, last = dates(self.table.columns[column])
-        self.refuse(first.bad | _null(first.array), column, "a date such as 2026-03-31 or a month such as 2026-03")
-        return first.array, last.array
-
-    def day(self, column: str) -> pa.Array:
-        """Null where nothing stands; the last day where the cell says a month."""
-        if column not in self.table.columns:
-            return pa.nulls(self.count, pa.date32())
-        _, last = dates(self.table.columns[column])
-        self.refuse(last.bad, column, "a date such as 2026-03-31")
-        return last.array
-
-    def refuse(self, mask: np.ndarray, column: str, expected: str) -> None:
-        """A row is set aside once, for the first reason."""
-        rows = np.flatnonzero(mask & ~self.refused)
-        if rows.size == 0:
-            return
-        self.refused[rows] = True
-        cells = self.table.columns.get(column)
-        seen = text_values(cells).take(pa.array(rows)).to_pylist() if cells else [None] * len(rows)
-        self.problems += [
-            RowProblem(
-                sheet=self.table.sheet,
-                row_number=int(self.table.row_numbers[row]),
-                column=self.table.headers.get(column, column),
-                seen=(text or "")[:200],
-                expected=expected,
-            )
-            for row, text in zip(rows, seen, strict=True)
-        ]
-
-    @property
-    def _comma(self) -> bool:
-        return self.table.decimal_comma
-
-    def _values(self, column: str, read: Callable[[], Values], expected: str) -> pa.Array:
-        if column not in self.table.columns:
-            return pa.nulls(self.count, MONEY if expected == "a number" else pa.int64())
-        values = read()
-        self.refuse(values.bad, column, expected)
-        return values.array
+def no_rows() -> Part:
+    """Of a sheet that is not there."""
+    return Part(SALES_EVENTS.empty_table(), ())
 
 
 def royalty_rows(table: KdpTable, source: Source) -> Part:
@@ -149,32 +88,26 @@ def royalty_rows(table: KdpTable, source: Source) -> Part:
     cells = Cells(table)
     book = _book(cells)
     start, end = _period(cells, source, "royalty_date", "date")
-    transaction = _each(cells.text("transaction_type"), words.transaction_type)
-    is_pages = _true(pc.equal(transaction, PAGES))
+    transaction = _transactions(cells, source.name)
+    if table.kind not in FORMAT_OF_SHEET:
+        cells.refuse(is_null(transaction), "transaction_type", "a transaction type such as Standard - Paperback")
+    is_pages = is_true(pc.equal(transaction, PAGES))
     currency = currencies(cells, "currency", source.name)
-    cells.refuse(_null(currency), "currency", "a currency such as USD")
+    cells.refuse(is_null(currency), "currency", "a currency such as USD")
     sold = _zero(cells.whole("units_sold"))
     refunded = _zero(cells.whole("units_refunded"))
     net_column = "net_units" if "net_units" in table.columns else "net_units_or_pages"
     net = cells.whole(net_column)
     royalty = cells.money("royalty")
-    cells.refuse(_true(pc.less(sold, 0)) & ~is_pages, "units_sold", "a number of units, not below 0")
-    cells.refuse(_true(pc.less(refunded, 0)), "units_refunded", "a number of units, not below 0")
+    cells.refuse(is_true(pc.less(sold, 0)) & ~is_pages, "units_sold", "a number of units, not below 0")
+    cells.refuse(is_true(pc.less(refunded, 0)), "units_refunded", "a number of units, not below 0")
     expected_net = pc.subtract(sold, refunded)
-    cells.refuse(_true(pc.not_equal(net, expected_net)) & ~is_pages, net_column, "units sold minus units refunded")
-    free = _true(pc.starts_with(transaction, "Free")) & ~_true(pc.not_equal(royalty, pa.scalar(0, MONEY)))
-    cells.refuse(_null(royalty) & ~free, "royalty", "a number")
-    royalty_type = _each(cells.text("royalty_type"), _percent)
-    kind = np.select(
-        [
-            is_pages,
-            free,
-            _true(pc.and_(pc.equal(sold, 0), pc.greater(refunded, 0))),
-            _true(pc.and_(pc.equal(sold, 0), pc.not_equal(royalty, pa.scalar(0, MONEY)))),
-        ],
-        ["pages_read", "free", "refund", "adjustment"],
-        "sale",
-    )
+    cells.refuse(is_true(pc.not_equal(net, expected_net)) & ~is_pages, net_column, "units sold minus units refunded")
+    free = is_true(pc.starts_with(transaction, "Free")) & ~is_true(pc.not_equal(royalty, pa.scalar(0, MONEY)))
+    cells.refuse(is_null(royalty) & ~free, "royalty", "a number")
+    royalty_type = each_text(cells.text("royalty_type"), _percent)
+    sold, refunded, expected_net = (_where(is_pages, 0, units) for units in (sold, refunded, expected_net))
+    kind = np.select([is_pages, free], ["pages_read", "free"], kind_of_sale(sold, refunded, royalty))
     pages = pa.array(np.where(is_pages, _zero(net).to_numpy(), 0))
     order_date = cells.day("order_date")
     rows = _ledger(
@@ -185,9 +118,9 @@ def royalty_rows(table: KdpTable, source: Source) -> Part:
         kind=pa.array(kind),
         transaction_type=transaction,
         royalty_type=royalty_type,
-        units_sold=_where(is_pages, 0, sold),
-        units_refunded=_where(is_pages, 0, refunded),
-        net_units=_where(is_pages, 0, expected_net),
+        units_sold=sold,
+        units_refunded=refunded,
+        net_units=expected_net,
         pages_read=pages,
         list_price=cells.money("list_price"),
         offer_price=cells.money("offer_price"),
@@ -197,7 +130,9 @@ def royalty_rows(table: KdpTable, source: Source) -> Part:
         period_end=end,
     )
     sale_key = (order_date, royalty_type, transaction, currency)
-    key = [pa.array(np.where(is_pages, "pages", "royalty")), pa.repeat(source.is_final, cells.count), start, end]
+    counted_as = REPORT_OF_REPETITION.get(table.kind, "")
+    kinds = np.where(is_pages, f"pages{counted_as}", f"royalty{counted_as}")
+    key = [pa.array(kinds), pa.repeat(source.is_final, cells.count), start, end]
     key += [book["edition_id"], book["storefront"]]
     key += [pc.if_else(pa.array(is_pages), pa.scalar(None, array.type), array) for array in sale_key]
     return _part(cells, rows, key)
@@ -209,7 +144,7 @@ def pages_rows(table: KdpTable, source: Source) -> Part:
     book = _book(cells)
     start, end = _period(cells, source, "date")
     pages = cells.whole("pages_read")
-    cells.refuse(_null(pages) | _true(pc.less(pages, 0)), "pages_read", "a number of pages, not below 0")
+    cells.refuse(is_null(pages) | is_true(pc.less(pages, 0)), "pages_read", "a number of pages, not below 0")
     rows = _ledger(
         cells,
         source,
@@ -232,10 +167,11 @@ def free_rows(table: KdpTable, source: Source) -> Part:
     """The free units of an orders sheet; its paid units repeat the royalty sheets."""
     every = Cells(table)
     units = every.whole("free_units")
-    every.refuse(_true(pc.less(units, 0)), "free_units", "a number of units, not below 0")
-    cells = Cells(table.only(_true(pc.greater(units, 0))))
+    every.refuse(is_true(pc.less(units, 0)), "free_units", "a number of units, not below 0")
+    is_free = is_true(pc.greater(units, 0))
+    cells = Cells(table.only(is_free))
     cells.problems = every.problems
-    free = cells.whole("free_units")
+    free = units.filter(pa.array(is_free))
     book = _book(cells)
     start, end = _period(cells, source, "date")
     rows = _ledger(
@@ -251,23 +187,35 @@ def free_rows(table: KdpTable, source: Source) -> Part:
         period_start=start,
         period_end=end,
     )
-    key = [pa.repeat("free", cells.count), start, end, book["edition_id"], book["storefront"]]
+    counted_as = REPORT_OF_REPETITION.get(table.kind, "")
+    key = [pa.repeat(f"free{counted_as}", cells.count), start, end, book["edition_id"], book["storefront"]]
     return _part(cells, rows, key)
 
 
-def currencies(cells: Cells, column: str, name: str) -> pa.Array:
-    """ISO 4217 codes, null where none stands.
+def kind_of_sale(sold: pa.Array, refunded: pa.Array, royalty: pa.Array) -> np.ndarray:
+    """sale, refund (nothing but refunds) or adjustment (money without units)."""
+    no_sale = pc.equal(sold, 0)
+    is_refund = is_true(pc.and_(no_sale, pc.greater(refunded, 0)))
+    is_adjustment = is_true(pc.and_(no_sale, pc.not_equal(royalty, pa.scalar(0, MONEY))))
+    return np.select([is_refund, is_adjustment], ["refund", "adjustment"], "sale")
+
+
+def _transactions(cells: Cells, name: str) -> pa.Array:
+    """In KDP's English, null where none stands.
 
     Raises:
-        QuarantineError: A currency that is none: the amounts beside it would mean nothing.
+        QuarantineError: One that nobody knows: it could be any kind of sale, and would be another row in each language.
     """
-    codes = _each(cells.text(column), str.upper)
-    for code in pc.unique(codes).to_pylist():
-        if code is not None and code not in CURRENCIES:
-            row = cells.table.row_numbers[pc.index(codes, code).as_py()]
-            where = f"{name!r}: sheet {cells.table.sheet!r} row {row}"
-            raise QuarantineError(f"{where}: unknown currency {code!r}{nearest(code, CURRENCIES)}")
-    return codes
+    seen = cells.text("transaction_type")
+    known = each_text(seen, words.transaction_type)
+    unknown = pc.and_(seen.is_valid(), known.is_null())
+    if pc.any(unknown).as_py():
+        row = pc.index(unknown, value=True).as_py()
+        text, header = seen[row].as_py(), cells.table.headers["transaction_type"]
+        raise QuarantineError(
+            f"{place(cells, name, row)}: unknown {header} {text!r}{nearest(text, words.TRANSACTION_ALIASES)}"
+        )
+    return known
 
 
 def _book(cells: Cells) -> dict[str, pa.Array]:
@@ -277,17 +225,26 @@ def _book(cells: Cells) -> dict[str, pa.Array]:
     for column in ("isbn", "asin_or_isbn", "asin"):
         if column in cells.table.columns:
             rounded = pc.match_substring_regex(cells.text(column), r"(?i)^\d([.,]\d+)?e\+?\d+$")
-            cells.refuse(_true(rounded), column, "an ISBN or ASIN in full (Excel has rounded it: export it again)")
+            cells.refuse(is_true(rounded), column, "an ISBN or ASIN in full (Excel has rounded it: export it again)")
     return {
         "title": title,
         "author": cells.text("author"),
-        "title_id": cells.text("asin", "ebook_asin", "asin_or_isbn", "isbn", "audible_asin", "audiobook_asin"),
-        "edition_id": edition,
-        "storefront": _each(
+        "title_id": each_text(
+            cells.text("asin", "ebook_asin", "asin_or_isbn", "isbn", "audible_asin", "audiobook_asin"),
+            _plain_id,
+        ),
+        "edition_id": each_text(edition, _plain_id),
+        "storefront": each_text(
             storefront, lambda seen: market.storefront if (market := words.marketplace(seen)) else seen
         ),
-        "country": _each(storefront, lambda seen: market.country if (market := words.marketplace(seen)) else None),
+        "country": each_text(storefront, lambda seen: market.country if (market := words.marketplace(seen)) else None),
     }
+
+
+def _plain_id(seen: str) -> str:
+    """Of an ISBN the digits only: with hyphens or with Excel's apostrophe it is the same."""
+    bare = seen.lstrip("'")
+    return isbn(bare) or identifier(bare) or seen
 
 
 def _period(cells: Cells, source: Source, *columns: str) -> tuple[pa.Array, pa.Array]:
@@ -304,11 +261,11 @@ def _period(cells: Cells, source: Source, *columns: str) -> tuple[pa.Array, pa.A
 
 def _currency_of_market(cells: Cells, stated: pa.Array | None = None) -> pa.Array:
     """The stated currency, or else the one of the marketplace's prices."""
-    of_market = _each(
+    of_market = each_text(
         cells.text("marketplace"), lambda seen: market.currency if (market := words.marketplace(seen)) else None
     )
     currency = of_market if stated is None else pc.coalesce(stated, of_market)
-    cells.refuse(_null(currency), "marketplace", "a marketplace of Amazon whose currency is known")
+    cells.refuse(is_null(currency), "marketplace", "a marketplace of Amazon whose currency is known")
     return currency
 
 
@@ -321,7 +278,7 @@ def _ledger(cells: Cells, source: Source, **columns: pa.Array) -> pa.Table:
         "net_units": zeros,
         "pages_read": zeros,
         "is_final": pa.repeat(source.is_final, cells.count),
-        "source_report": pa.repeat(source.report, cells.count),
+        "source_report": pa.repeat(REPORT_OF_REPETITION.get(cells.table.kind, source.report), cells.count),
         "sheet": pa.array([cells.table.sheet] * cells.count, pa.string()),
         "row_number": pa.array(cells.table.row_numbers, pa.int64()),
         **columns,
@@ -333,43 +290,65 @@ def _ledger(cells: Cells, source: Source, **columns: pa.Array) -> pa.Table:
 def _part(cells: Cells, rows: pa.Table, key: Sequence[pa.Array]) -> Part:
     taken = pa.array(~cells.refused)
     parts = [pc.fill_null(pc.cast(array.filter(taken), pa.string()), "\x00") for array in key]
-    keys = [natural_key(str(joined)) for joined in pc.binary_join_element_wise(*parts, "\x1f")]
-    return Part(rows.filter(taken), keys, sorted(cells.problems, key=lambda problem: problem.row_number))
+    keys = pa.array([natural_key(str(joined)) for joined in pc.binary_join_element_wise(*parts, "\x1f")], pa.string())
+    index = SALES_EVENTS.get_field_index("natural_key")
+    keyed = rows.filter(taken).set_column(index, SALES_EVENTS.field(index), keys).cast(SALES_EVENTS)
+    return Part(keyed, sorted(cells.problems, key=lambda problem: problem.row_number))
+
+
+def merged(parts: Iterable[Part]) -> pa.Table:
+    """All rows, those of one key as one: KDP's rows are sums, and a sale and its refund are one key.
+
+    A price that they do not share is null, as is a royalty that one of them does not state. The place is the first's.
+    """
+    rows = pa.concat_tables([no_rows().rows, *(part.rows for part in parts)]).combine_chunks()
+    if pc.count_distinct(rows["natural_key"]).as_py() == rows.num_rows:
+        return rows
+    whole = pc.ScalarAggregateOptions(skip_nulls=False)
+    numbered = rows.append_column("place", pa.array(np.arange(rows.num_rows)))
+    sums = numbered.group_by("natural_key", use_threads=False).aggregate(
+        [
+            ("place", "min"),
+            *((name, "sum", whole) for name in _SUMMED),
+            *((name, function) for name in _PRICES for function in ("min", "max")),
+        ]
+    )
+    first = rows.take(sums["place_min"])
+    columns = {name: first[name] for name in SALES_EVENTS.names} | {name: sums[f"{name}_sum"] for name in _SUMMED}
+    for name in _PRICES:
+        columns[name] = pc.if_else(pc.equal(sums[f"{name}_min"], sums[f"{name}_max"]), first[name], None)
+    kind = kind_of_sale(*(columns[name].combine_chunks() for name in ("units_sold", "units_refunded", "royalty")))
+    is_sale = pc.invert(pc.is_in(columns["kind"], pa.array(["free", "pages_read"])))
+    columns["kind"] = pc.if_else(is_sale, pa.array(kind.tolist(), pa.string()), columns["kind"])
+    return pa.table({name: columns[name] for name in SALES_EVENTS.names}).cast(SALES_EVENTS)
 
 
 def _formats(table: KdpTable, transaction: pa.Array) -> pa.Array:
     """By sheet; where one sheet holds all formats, or a CSV file does not say which it is, by transaction type."""
-    if table.sheet is not None and table.kind in _FORMATS:
-        return pa.repeat(_FORMATS[table.kind], len(transaction))
-    otherwise = _FORMATS.get(table.kind, "ebook")
+    if table.sheet is not None and table.kind in FORMAT_OF_SHEET:
+        return pa.repeat(FORMAT_OF_SHEET[table.kind], len(transaction))
+    otherwise = FORMAT_OF_SHEET.get(table.kind, "ebook")
 
     def of(seen: str | None) -> str:
         if seen is None:
             return otherwise
         if "Hardcover" in seen:
             return "hardcover"
+        if "Audiobook" in seen:
+            return "audiobook"
         return "paperback" if "Paperback" in seen or "Expanded" in seen else otherwise
 
     return pa.array([of(seen) for seen in transaction.to_pylist()], pa.string())
 
 
 def _percent(seen: str) -> str:
-    """0.7 in a cell formatted as a percentage, "70 %" and "70%" are one royalty type."""
-    if re.fullmatch(r"0?[.,]\d+|1", seen):
-        return f"{(Decimal(seen.replace(',', '.')) * 100).normalize():f}%"
-    return re.sub(r"\s+%", "%", seen)
-
-
-def _optional(text: pa.Array) -> pa.Array:
-    return _each(text, lambda seen: None if seen.casefold() in NOT_APPLICABLE else seen)
-
-
-def _each(text: pa.Array, change: Callable[[str], str | None]) -> pa.Array:
-    """Changes every different text once."""
-    encoded = text.dictionary_encode()
-    if len(encoded.dictionary) == 0:
-        return text
-    return pa.array([change(seen) for seen in encoded.dictionary.to_pylist()], pa.string()).take(encoded.indices)
+    """0.7 and 70 in a cell, "70 %", "70,0%" and "70%" are one royalty type."""
+    match = re.fullmatch(r"(\d*[.,]?\d+)\s*(%?)", seen)
+    if match is None:
+        return seen
+    value = Decimal(match[1].replace(",", "."))
+    share = value * 100 if value <= 1 and not match[2] else value
+    return f"{share.normalize():f}%"
 
 
 def _zero(array: pa.Array) -> pa.Array:
@@ -378,14 +357,3 @@ def _zero(array: pa.Array) -> pa.Array:
 
 def _where(mask: np.ndarray, value: int, otherwise: pa.Array) -> pa.Array:
     return pc.if_else(pa.array(mask), pa.scalar(value, otherwise.type), otherwise)
-
-
-def _true(array: pa.Array) -> np.ndarray:
-    """Null is False."""
-    mask: np.ndarray = pc.fill_null(array, fill_value=False).to_numpy(zero_copy_only=False)
-    return mask
-
-
-def _null(array: pa.Array) -> np.ndarray:
-    mask: np.ndarray = array.is_null().to_numpy(zero_copy_only=False)
-    return mask

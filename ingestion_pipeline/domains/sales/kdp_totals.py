@@ -20,8 +20,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ingestion_pipeline.domains.sales.kdp_cells import Cells
 from ingestion_pipeline.domains.sales.kdp_layout import KdpTable
-from ingestion_pipeline.domains.sales.kdp_rows import Cells, Source, royalty_rows
 
 Totals = Mapping[str, Decimal]
 
@@ -36,14 +36,11 @@ _SUMMARY = {
 }
 
 
-def stated_totals(tables: Iterable[KdpTable], source: Source) -> Totals:
-    """Of Summary, Combined Sales and Total Earnings, as far as the workbook has them."""
-    stated: dict[str, Decimal] = {}
-    for table in tables:
-        if table.kind == "Summary":
-            stated |= _summary(table)
-        elif table.kind in ("Combined Sales", "Total Earnings"):
-            stated |= _of_royalty_rows(royalty_rows(table, source).rows)
+def stated_totals(summary: KdpTable | None, repetitions: Iterable[pa.Table]) -> Totals:
+    """Of Summary, and of the rows of sheets that repeat others, as far as the workbook has them."""
+    stated = _summary(summary) if summary else {}
+    for rows in repetitions:
+        stated |= _of_royalty_rows(rows)
     return stated
 
 
@@ -99,7 +96,8 @@ def _of_royalty_rows(rows: pa.Table) -> dict[str, Decimal]:
     for row in _sums(rows, ["kind", "currency"]):
         if row["kind"] == "pages_read":
             totals["pages_read"] += row["pages_read"]
-            totals[f"pages_royalty {row['currency']}"] += row["royalty"]
+            if not rows["royalty"].null_count:
+                totals[f"pages_royalty {row['currency']}"] += row["royalty"]
         else:
             totals["net_units"] += row["net_units"]
             totals[f"royalty {row['currency']}"] += row["royalty"]

@@ -1,28 +1,33 @@
-"""What a page read was worth: KENP rates by marketplace and month, and pages turned into estimated royalties.
+"""What a page read was worth: KENP rates by marketplace and month.
 
 KDP's reports of pages state no money but for the final ones of a month. The rates that come with this package
 (kenp_rates.csv, as authors published them) are few: a file of one's own, with the same columns
-(month YYYY-MM, marketplace, rate in `currency` for a page, currency), adds to them and wins. No rate, no royalty:
-the row stays without one.
+(month YYYY-MM, marketplace, rate in `currency` for a page, currency), adds to them and wins. They are published
+after the month: what rows of pages are worth (`estimated_royalty`) depends on the rates that are there, not on when
+they came. No rate, no estimate; a royalty that the report states is never touched.
 """
 
 import csv
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
-from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
+from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
+import psycopg
 
 from ingestion_pipeline.core.errors import ContractError
 from ingestion_pipeline.domains.sales.cells import month_of
-from ingestion_pipeline.domains.sales.contracts import CURRENCIES, MONEY
+from ingestion_pipeline.domains.sales.contracts import CURRENCIES
 
 _PACKAGED = Path(__file__).with_name("kenp_rates.csv")
 _COLUMNS = ("month", "marketplace", "rate", "currency")
-_SCALE = Decimal(1).scaleb(-MONEY.scale)
+_KNOWN = "select storefront, month, rate, currency from sales.kenp_rates"
+_STORE = """
+insert into sales.kenp_rates (storefront, month, rate, currency) values (%s, %s, %s, %s)
+on conflict (month, storefront) do update set rate = excluded.rate, currency = excluded.currency
+"""
 
 
 @dataclass(frozen=True)
@@ -46,33 +51,21 @@ def kenp_rates(own: Path | None = None) -> KenpRates:
     return rates | dict(_rates(own)) if own else rates
 
 
-def with_estimated_pages(rows: pa.Table, rates: KenpRates) -> pa.Table:
-    """`SALES_EVENTS` whose pages have a royalty where the report states none and the month's rate is known.
-
-    The rate is the one of the month in which the row's period begins; it has to be in the row's currency.
-    """
-    open_pages = pc.and_(pc.equal(rows["kind"], "pages_read"), rows["royalty"].is_null())
-    if not pc.any(open_pages).as_py():
-        return rows
-    estimated = [
-        _royalty(rates, row) if is_open else None
-        for is_open, row in zip(
-            open_pages.to_pylist(),
-            rows.select(["storefront", "period_start", "currency", "pages_read"]).to_pylist(),
-            strict=True,
-        )
-    ]
-    royalty = pc.coalesce(rows["royalty"], pa.array(estimated, MONEY))
-    return rows.set_column(rows.schema.get_field_index("royalty"), rows.schema.field("royalty"), royalty)
-
-
-def _royalty(rates: KenpRates, row: Mapping[str, object]) -> Decimal | None:
-    start, pages = row["period_start"], row["pages_read"]
-    assert isinstance(start, date) and isinstance(pages, int)  # noqa: S101, PT018 - the schema says so
-    rate = rates.get((str(row["storefront"]).casefold(), start.replace(day=1)))
-    if rate is None or rate.currency != row["currency"]:
-        return None
-    return (rate.rate * pages).quantize(_SCALE, ROUND_HALF_EVEN)
+def store_kenp_rates(connection: psycopg.Connection[Any], rates: KenpRates) -> int:
+    """Stores rates that are new or other than before, and gives rows of pages theirs; how many rows changed."""
+    known = {
+        (storefront, month): KenpRate(rate, currency)
+        for storefront, month, rate, currency in connection.execute(_KNOWN).fetchall()
+    }
+    changed = [(key, rate) for key, rate in rates.items() if known.get(key) != rate]
+    if not changed:
+        return 0
+    # sales.store_report holds it shared: a report that is stored meanwhile would not see these rates
+    connection.execute("select pg_advisory_xact_lock(hashtextextended('sales.sales_events', 0))")
+    for (storefront, month), rate in sorted(changed, key=lambda it: it[0]):
+        connection.execute(_STORE, [storefront, month, rate.rate, rate.currency])
+    row = connection.execute("select sales.apply_page_rates()").fetchone()
+    return row[0] if row else 0
 
 
 def _rates(path: Path) -> Iterator[tuple[tuple[str, date], KenpRate]]:

@@ -6,7 +6,7 @@ decided by the database function `sales.supersede`, in one place. Not here: read
 """
 
 from dataclasses import asdict, dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -27,18 +27,28 @@ from ingestion_pipeline.storage.postgres import copy_rows, first_line
 
 PROBLEMS_KEPT = 1_000
 PAYMENTS_REPORT = "kdp_payments"
-_ONE_SHEET = (".csv", ".tsv", ".txt")
+FIRST_DAY = date(2000, 1, 1)
+DAYS_AHEAD = 731
+ROWS_NAMED = 5
+_PAGES = """
+left join sales.kenp_rates as page
+    on
+        incoming.kind = 'pages_read' and incoming.royalty is null
+        and page.storefront = lower(incoming.storefront) and page.currency = incoming.currency
+        and page.month = date_trunc('month', incoming.period_start)::date
+"""
+_PAGES_ROYALTY = "round(incoming.pages_read * page.rate, 8)"
 _KEY = ("platform", "natural_key")
 _PLACE = ("source_report", "sheet", "row_number")
 
 _SETTLE_FILE = """
 insert into sales.report_files as kept (
     owner_id, sha256, platform, name, size_bytes, status, report, period_start, period_end, is_final, is_whole,
-    row_count, problem_count, problems, skipped, totals, exported_at, settled_at, job_id
+    parts, is_by_day, row_count, problem_count, problems, skipped, totals, exported_at, settled_at, job_id
 ) values (
     %(owner_id)s, %(sha256)s, %(platform)s, %(name)s, %(size_bytes)s, 'ingested', %(report)s, %(period_start)s,
-    %(period_end)s, %(is_final)s, %(is_whole)s, %(row_count)s, %(problem_count)s, %(problems)s, %(skipped)s, %(totals)s,
-    %(exported_at)s, clock_timestamp(), %(job_id)s
+    %(period_end)s, %(is_final)s, %(is_whole)s, %(parts)s, %(is_by_day)s, %(row_count)s, %(problem_count)s,
+    %(problems)s, %(skipped)s, %(totals)s, least(%(exported_at)s, clock_timestamp()), clock_timestamp(), %(job_id)s
 )
 on conflict (owner_id, platform, sha256) do update set
     status = 'ingested',
@@ -49,9 +59,11 @@ on conflict (owner_id, platform, sha256) do update set
     period_end = case when excluded.report = 'gumroad_api' then greatest(kept.period_end, excluded.period_end)
         else excluded.period_end end,
     exported_at = case when excluded.report = 'gumroad_api' then greatest(kept.exported_at, excluded.exported_at)
-        else kept.exported_at end,
+        else least(kept.exported_at, clock_timestamp()) end,
     is_final = excluded.is_final,
     is_whole = excluded.is_whole,
+    parts = excluded.parts,
+    is_by_day = excluded.is_by_day,
     row_count = excluded.row_count,
     problem_count = excluded.problem_count,
     problems = excluded.problems,
@@ -78,9 +90,9 @@ class ReportFile:
         sha256: Of the original's bytes, or of what an API answered.
         name: As the file was named.
         size_bytes: Of the original.
-        exported_at: When the platform wrote it, or was asked; if nobody knows, when it was received. What was said
-            first of a file holds, by whoever made its row in `sales.report_files`; an API that answers the same again
-            says that it is true now.
+        exported_at: When the platform wrote it, or was asked; if nobody knows, or it is said to be in the future, when
+            it was received. What was said first of a file holds, by whoever made its row in `sales.report_files`; an
+            API that answers the same again says that it is true now.
         covers: What the report was asked for, where its rows cannot tell: days without sales are real zeros.
         job_id: The job that stores it.
     """
@@ -115,12 +127,17 @@ def store_report(connection: psycopg.Connection[Any], owner_id: str, report: Par
     The same report stored again changes nothing, unless a parser has learned to read it better.
 
     Raises:
-        QuarantineError: a value that the ledger cannot hold; the transaction can only be rolled back.
+        QuarantineError: no row of it could be read, a value that the ledger cannot hold, days that cannot be, or rows
+            that are the same row twice; the transaction can only be rolled back.
     """
+    _refuse_unreadable(report, file)
+    _refuse_impossible_days(report, file)
+    _refuse_rows_that_are_one(report, file)
     try:
         connection.execute("set local work_mem = '64MB'")
         _copy(connection, "incoming_events", "sales.sales_events", report.rows)
-        _copy(connection, "incoming_payments", "sales.payments", report.payments)
+        if report.payments.num_rows:
+            _copy(connection, "incoming_payments", "sales.payments", report.payments)
         # sales.apply_rates waits for all that store; of one owner one stores at a time, and sees all of those before
         connection.execute("select pg_advisory_xact_lock_shared(hashtextextended('sales.sales_events', 0))")
         connection.execute("select pg_advisory_xact_lock(hashtextextended('sales ledger of ' || %s, 0))", [owner_id])
@@ -133,7 +150,7 @@ def store_report(connection: psycopg.Connection[Any], owner_id: str, report: Par
             "now": clock.utc_now(),
         }
         events = connection.execute(_MERGE_EVENTS, facts).fetchall()
-        payments = connection.execute(_MERGE_PAYMENTS, facts).fetchall()
+        payments = connection.execute(_MERGE_PAYMENTS, facts).fetchall() if report.payments.num_rows else []
     except (psycopg.DataError, psycopg.IntegrityError) as error:
         raise QuarantineError(f"{file.name!r}: the ledger cannot hold it: {first_line(error)}") from error
     covered = [] if report.report == PAYMENTS_REPORT else _covered_months(file.covers or report.period)
@@ -142,7 +159,8 @@ def store_report(connection: psycopg.Connection[Any], owner_id: str, report: Par
     connection.execute("select sales.mark_months(%s, %s, %s::date[])", [owner_id, file.platform, changed])
     starts = pc.unique(pc.floor_temporal(report.rows["period_start"], unit="month")).to_pylist()
     months = sorted({*starts, *covered})
-    (superseded,) = _row(connection.execute("select sales.supersede(%s, %s::date[])", [owner_id, months]))
+    judge = "select sales.supersede(%s, %s, %s::date[])"
+    (superseded,) = _row(connection.execute(judge, [owner_id, file.platform, months]))
     inserted, updated = (sum(row[place] for row in events) for place in (1, 2))
     return Stored(
         inserted=inserted,
@@ -164,10 +182,11 @@ def _merge(table: str, incoming: str, columns: list[str], *, month: str, rates: 
     rated = {
         "fx_rate": "rated.fx_rate",
         "fx_date": "rated.fx_date",
-        "royalty_usd": "round(incoming.royalty * rated.fx_rate, 8)",
+        "estimated_royalty": _PAGES_ROYALTY,
+        "royalty_usd": f"round(coalesce(incoming.royalty, {_PAGES_ROYALTY}) * rated.fx_rate, 8)",
     }
     derived = rated if rates else {}
-    join = "left join rated on incoming.currency = rated.currency and incoming.period_end = rated.period_end"
+    join = f"left join rated on incoming.currency = rated.currency and incoming.period_end = rated.period_end {_PAGES}"
     overwritten = [*values, *derived, *places, *given[1:]]
     newer = ["exported_at", "source_sha256", "row_number"]
     if rates:
@@ -180,12 +199,11 @@ with rated as (
 ),
 merged as (
     insert into {table} as kept ({", ".join([*columns, *derived, *given, "updated_at"])})
-    select distinct on (incoming.platform, incoming.natural_key)
-        {", ".join(f"incoming.{name}" for name in columns)},
+    select {", ".join(f"incoming.{name}" for name in columns)},
         {"".join(f"{value}, " for value in derived.values())}
         {", ".join(f"%({name})s" for name in given)}, %(now)s
     from {incoming} as incoming {join if rates else ""}
-    order by incoming.platform, incoming.natural_key, incoming.row_number desc
+    order by incoming.natural_key, incoming.platform
     on conflict (owner_id, platform, natural_key) do update set
         {", ".join(f"{name} = excluded.{name}" for name in overwritten)},
         updated_at = case
@@ -235,6 +253,36 @@ def _copy(connection: psycopg.Connection[Any], target: str, table: str, rows: pa
         cursor.execute(f"analyze {target}".encode())
 
 
+def _refuse_unreadable(report: ParsedReport, file: ReportFile) -> None:
+    """A report of which no row was read is not one without sales."""
+    if report.problems and not report.rows.num_rows and not report.payments.num_rows:
+        count, first = len(report.problems), report.problems[0].told
+        raise QuarantineError(f"{file.name!r}: none of its {count} rows can be read; the first: {first}")
+
+
+def _refuse_impossible_days(report: ParsedReport, file: ReportFile) -> None:
+    """Every month of a report's period is built: one of a thousand years would stop all others."""
+    periods = [(it.start, it.end) for it in (file.covers, report.period) if it]
+    if report.rows.num_rows:
+        columns = report.rows["period_start"], report.rows["period_end"]
+        periods.append((pc.min(columns[0]).as_py(), pc.max(columns[1]).as_py()))
+    last_day = clock.utc_now().date() + timedelta(days=DAYS_AHEAD)
+    for start, end in periods:
+        if not FIRST_DAY <= start <= end <= last_day:
+            expected = f"the first day before the last, both from {FIRST_DAY} to {last_day}"
+            raise QuarantineError(f"{file.name!r}: its days are {start} to {end}, expected {expected}")
+
+
+def _refuse_rows_that_are_one(report: ParsedReport, file: ReportFile) -> None:
+    """Of two rows with one natural key one would be lost."""
+    for rows in (report.rows, report.payments):
+        if pc.count_distinct(rows["natural_key"]).as_py() < rows.num_rows:
+            by_key = rows.group_by("natural_key").aggregate([("row_number", "list")])
+            numbers = next(it for it in by_key["row_number_list"].to_pylist() if len(it) > 1)
+            named = ", ".join(map(str, numbers[:ROWS_NAMED]))
+            raise QuarantineError(f"{file.name!r}: rows {named} have the same natural key, expected one each")
+
+
 def _settle_file(
     connection: psycopg.Connection[Any], owner_id: str, report: ParsedReport, file: ReportFile
 ) -> datetime:
@@ -254,11 +302,13 @@ def _settle_file(
         "period_start": period.start if period else None,
         "period_end": period.end if period else None,
         "is_final": report.is_final,
-        "is_whole": _is_whole(report, file),
+        "is_whole": _is_whole(report),
+        "parts": list(report.parts),
+        "is_by_day": bool(pc.all(pc.equal(report.rows["period_start"], report.rows["period_end"])).as_py()),
         "row_count": report.rows.num_rows,
         "problem_count": len(report.problems),
         "problems": Jsonb([asdict(problem) for problem in report.problems[:PROBLEMS_KEPT]]),
-        "skipped": Jsonb([asdict(skipped) for skipped in report.skipped]),
+        "skipped": Jsonb([asdict(skipped) for skipped in report.left_out]),
         "totals": Jsonb(totals),
         "exported_at": file.exported_at,
         "job_id": file.job_id,
@@ -268,11 +318,10 @@ def _settle_file(
     return exported_at
 
 
-def _is_whole(report: ParsedReport, file: ReportFile) -> bool:
-    """A workbook with its sheets, not one sheet as text: of a file without rows only the name tells."""
-    if report.rows.num_rows:
-        return bool(report.rows["sheet"].null_count < report.rows.num_rows)
-    return not file.name.lower().endswith(_ONE_SHEET)
+def _is_whole(report: ParsedReport) -> bool:
+    """Every row was read, and of KDP it has the sheets of e-books and pages, or the one of all."""
+    is_all = not report.report.startswith("kdp_") or "kdp_total_earnings" in report.parts
+    return not report.problems and (is_all or {"ebook", "pages"} <= set(report.parts))
 
 
 def _covered_months(period: Period | None) -> list[date]:

@@ -6,11 +6,11 @@ Here: finding a report (kept file, drop folder, API) and having it parsed. Not h
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
-import msgspec
+import pyarrow as pa
 
 from ingestion_pipeline.core.clock import utc_now
 from ingestion_pipeline.core.errors import ConfigurationError, PermanentError
@@ -18,7 +18,7 @@ from ingestion_pipeline.domains.sales import draft2digital, gumroad, kdp, smashw
 from ingestion_pipeline.domains.sales.contracts import ParsedReport, Period, QuarantineError, ReportParser
 from ingestion_pipeline.domains.sales.gumroad_sales import parse_sales
 from ingestion_pipeline.domains.sales.jobs import GumroadPayload, Payload, SalesOptions
-from ingestion_pipeline.domains.sales.kenp_rates import kenp_rates, with_estimated_pages
+from ingestion_pipeline.domains.sales.kenp_rates import kenp_rates, store_kenp_rates
 from ingestion_pipeline.domains.sales.ledger import ReportFile
 from ingestion_pipeline.domains.sales.report_drop import kept_from_drop
 from ingestion_pipeline.providers.gumroad import GumroadProvider, gumroad_provider
@@ -39,7 +39,7 @@ where
 _QUARANTINE = """
 update sales.report_files
 set status = 'quarantined', reason = %s, settled_at = clock_timestamp(), job_id = %s
-where owner_id = %s and platform = %s and sha256 = %s
+where owner_id = %s and platform = %s and sha256 = %s and status <> 'ingested'
 """
 
 
@@ -96,7 +96,7 @@ class FilePlatform:
     def fetch(self, payload: Payload, asked: Asked) -> Fetched:
         if payload.path is not None:
             owner_id, called = asked.options.owner, None
-            sha256 = kept_from_drop(asked.postgres, asked.options, asked.files, self.name, payload.path)
+            sha256 = kept_from_drop(asked.postgres, asked.options, self.name, payload.path)
         elif payload.file_sha256 is not None:
             owner_id, sha256, called = asked.owner_id, payload.file_sha256, payload.name
         else:
@@ -105,14 +105,11 @@ class FilePlatform:
         asked.go_on()
         try:
             with asked.files.opened(sha256) as original:
-                report = self._parsed(original, file.name, asked.options)
+                report = self.parse(original, file.name)
         except QuarantineError as error:
             quarantine(asked.postgres, owner_id, file, str(error))
             raise
         return Fetched(owner_id=owner_id, report=report, file=file, facts={"file_sha256": sha256, "file": file.name})
-
-    def _parsed(self, original: BinaryIO, name: str, _: SalesOptions) -> ParsedReport:
-        return self.parse(original, name)
 
     def _file(self, asked: Asked, owner_id: str, sha256: str, called: str | None) -> ReportFile:
         with asked.postgres.transaction() as connection:
@@ -131,11 +128,12 @@ class FilePlatform:
 
 
 class AmazonKdp(FilePlatform):
-    """Pages get the royalty of their month's rate where the report states none."""
+    """Rates of pages that are new reach all rows, also those of earlier reports."""
 
-    def _parsed(self, original: BinaryIO, name: str, options: SalesOptions) -> ParsedReport:
-        report = self.parse(original, name)
-        return replace(report, rows=with_estimated_pages(report.rows, kenp_rates(options.kenp_rates)))
+    def fetch(self, payload: Payload, asked: Asked) -> Fetched:
+        with asked.postgres.transaction() as connection:
+            store_kenp_rates(connection, kenp_rates(asked.options.kenp_rates))
+        return super().fetch(payload, asked)
 
 
 class Gumroad(FilePlatform):
@@ -147,15 +145,16 @@ class Gumroad(FilePlatform):
         provider = self._provider(asked)
         if payload.sale_id is not None:
             sale = provider.fetch_sale(payload.sale_id)
-            return self._fetched(asked, [] if sale is None else [sale], None, {"is_known_sale": sale is not None})
+            report = parse_sales([] if sale is None else [sale])
+            return self._fetched(asked, report, None, {"is_known_sale": sale is not None})
         now = utc_now()
         last = self._last_success(asked.postgres)
         after = self._after(payload, last, asked.options.gumroad_window_days)
-        sales = list(self._sales(provider, asked, after))
+        report = parse_sales(self._sales(provider, asked, after))
         facts: dict[str, Any] = {"after": after}
         if after is None or (last is not None and after <= last):  # without a gap since then
             facts["fetched_until"] = now.date()
-        return self._fetched(asked, sales, None if after is None else Period(start=after, end=now.date()), facts)
+        return self._fetched(asked, report, None if after is None else Period(start=after, end=now.date()), facts)
 
     def _provider(self, asked: Asked) -> GumroadProvider:
         options = asked.options
@@ -185,23 +184,29 @@ class Gumroad(FilePlatform):
             asked.go_on()
             yield from page.sales
 
-    def _fetched(
-        self, asked: Asked, sales: list[Mapping[str, Any]], covers: Period | None, facts: Mapping[str, Any]
-    ) -> Fetched:
-        """What an API says is a report whose original is the answer; its digest stands for it."""
+    def _fetched(self, asked: Asked, report: ParsedReport, covers: Period | None, facts: Mapping[str, Any]) -> Fetched:
+        """What an API says is a report without an original: answers hold buyers' names, and are not kept.
+
+        A digest of its rows stands for it, not one of the answer: that says how long ago each sale was.
+        """
         now: datetime = utc_now()
-        content = msgspec.json.encode(sales, order="sorted")
         file = ReportFile(
             platform=self.name,
-            sha256=hashlib.sha256(content).hexdigest(),
+            sha256=_digest(report.rows),
             name=f"api {now:%Y-%m-%d %H:%M}",
-            size_bytes=len(content),
+            size_bytes=report.rows.nbytes,
             exported_at=now,
             covers=covers,
             job_id=asked.job_id,
         )
-        report = parse_sales(sales)
-        return Fetched(owner_id=asked.options.owner, report=report, file=file, facts={"sales": len(sales), **facts})
+        return Fetched(owner_id=asked.options.owner, report=report, file=file, facts=facts)
+
+
+def _digest(rows: pa.Table) -> str:
+    digest = hashlib.sha256()
+    for batch in rows.to_batches(max_chunksize=10_000):
+        digest.update(repr(batch.to_pylist()).encode())
+    return digest.hexdigest()
 
 
 PLATFORMS: Mapping[str, Platform] = {
@@ -216,7 +221,7 @@ PLATFORMS: Mapping[str, Platform] = {
 
 
 def quarantine(postgres: Postgres, owner_id: str, file: ReportFile, reason: str) -> None:
-    """Sets the file aside: it is kept, and its row says why."""
+    """Sets the file aside: it is kept, and its row says why. What was read of it once stays, and stays counted."""
     with postgres.transaction() as connection:
         where = [owner_id, file.platform, file.sha256]
         connection.execute(_QUARANTINE, [reason, file.job_id, *where])

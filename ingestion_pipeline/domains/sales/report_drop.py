@@ -17,15 +17,9 @@ import structlog
 
 from ingestion_pipeline.core.clock import utc_now
 from ingestion_pipeline.core.errors import ConfigurationError, PermanentError, TransientError
-from ingestion_pipeline.domains.sales.jobs import (
-    LONGEST_NAME,
-    MOST_FILE_BYTES,
-    PLATFORMS,
-    RECEIVE_FILE,
-    SalesOptions,
-    ingest_job,
-    sales_options,
-)
+from ingestion_pipeline.core.file_names import file_name
+from ingestion_pipeline.domains.sales.inputs import MOST_FILE_BYTES, PLATFORMS
+from ingestion_pipeline.domains.sales.jobs import RECEIVE_FILE, SalesOptions, ingest_job, sales_options
 from ingestion_pipeline.settings import Settings
 from ingestion_pipeline.storage.drop_folder import (
     TICK_SECONDS,
@@ -180,7 +174,7 @@ def _facts(options: SalesOptions, file: DroppedFile, platform: str, sha256: str)
         "owner_id": options.owner,
         "sha256": sha256,
         "platform": platform,
-        "name": PurePosixPath(file.path).name[-LONGEST_NAME:],
+        "name": file_name(file.path),
         "size_bytes": file.size_bytes,
         "exported_at": written,
     }

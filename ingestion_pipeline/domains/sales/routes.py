@@ -1,30 +1,31 @@
-"""S3's endpoints: ask for sales of a platform, send a report file, see what became of it; and Gumroad's pings.
+"""S3's endpoints: ask for sales of a platform, send a report file, see what became of it.
 
-Callers see their own jobs, filtered here and by row-level security; another's job is not there.
+Callers see their own jobs, filtered here and by row-level security; another's job is not there. Not here: what the
+scheduler calls (cron.py), Gumroad's pings (pings.py).
 """
 
 import asyncio
-import hmac
-import re
-import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import parse_qsl
 from uuid import UUID
 
 import msgspec
 from psycopg.rows import dict_row
 
+from ingestion_pipeline.core.clock import utc_now
 from ingestion_pipeline.domains.sales import routes_openapi as openapi
+from ingestion_pipeline.domains.sales.cron import PATH, Cron
+from ingestion_pipeline.domains.sales.inputs import MOST_FILE_BYTES, PLATFORMS
 from ingestion_pipeline.domains.sales.jobs import (
     PLATFORM_INGEST,
-    PLATFORMS,
     RECEIVE_FILE,
     PlatformIngest,
     SalesOptions,
     ingest_job,
     sales_options,
 )
+from ingestion_pipeline.domains.sales.pings import Pings
 from ingestion_pipeline.intake.bodies import decode, field_error
 from ingestion_pipeline.intake.endpoints import (
     PERSON,
@@ -38,18 +39,17 @@ from ingestion_pipeline.intake.endpoints import (
     Upload,
     json_answer,
 )
-from ingestion_pipeline.intake.owners import acting_as, acting_as_operator, owner_of
+from ingestion_pipeline.intake.owners import acting_as, owner_of
 from ingestion_pipeline.intake.parameters import refused
 from ingestion_pipeline.intake.problems import FieldError, Problem, retry_after
 from ingestion_pipeline.intake.services import Services
-from ingestion_pipeline.intake.uploads import FORM, MULTIPART, type_of
+from ingestion_pipeline.intake.uploads import MULTIPART
 from ingestion_pipeline.intake.waiting import enqueue
 from ingestion_pipeline.storage.jobs import ENQUEUE, UNFINISHED
 from ingestion_pipeline.storage.kept_files import kept_files
 
 SCOPE = "sales:write"
 ACCESS = (SCOPE, PERSON)
-MAX_FILE_BYTES = 200 * 1024**2
 MAX_BODY_BYTES = 65_536
 FILE_TYPES = (
     MULTIPART,
@@ -59,11 +59,12 @@ FILE_TYPES = (
     "text/csv",
     "text/tab-separated-values",
 )
-JOBS_PER_CRON = 10
-CRON_POLL_SECONDS = 0.25
-MOST_UNFINISHED = 100
-"""How many unfinished jobs of platforms a person may have."""
-_SALE_ID = re.compile(r"[A-Za-z0-9_=-]{1,200}")
+RATE = "300/minute"
+"""How many requests an address may make, and how many pings."""
+MOST_UNFINISHED = {"person": 100, "application": 1_000}
+"""How many unfinished jobs of platforms a caller may have."""
+EXPORTED_AT = "exported_at"
+_FIRST_EXPORT = datetime(2000, 1, 1, tzinfo=UTC)
 _STATUS = """
 select
     job_id::text, platform, status, attempts, max_attempts, error_message, payload, result, created_at, updated_at,
@@ -75,29 +76,9 @@ _KNOWN_FILE = "select from sales.report_files where owner_id = %s and platform =
 _UNFINISHED = f"""
 select count(*) from (
     select from operations.jobs
-    where owner_id = %s and job_type = '{PLATFORM_INGEST.name}' and status = any(%s) limit {MOST_UNFINISHED}
+    where owner_id = %s and job_type = '{PLATFORM_INGEST.name}' and status in {UNFINISHED} and unique_key is not null
+    limit %s
 ) as counted
-"""
-_CRON_START = "insert into operations.cron_logs (path, request_id) values (%s, %s) returning cron_log_id, started_at"
-_CRON_END = """
-update operations.cron_logs
-set finished_at = clock_timestamp(), processed_count = %s, status = %s, error_message = %s
-where cron_log_id = %s
-"""
-_DUE = f"""
-select job_id from operations.jobs
-where job_type = '{PLATFORM_INGEST.name}' and status in ('QUEUED', 'RETRYING') and run_at <= clock_timestamp()
-order by priority desc, run_at, created_at
-limit {JOBS_PER_CRON}
-"""
-_WORKED_ON = """
-select count(distinct jobs.job_id)
-from operations.jobs as jobs
-left join operations.job_attempts as attempts
-    on jobs.job_id = attempts.job_id and attempts.finished_at >= %s
-where
-    jobs.job_id = any(%s)
-    and (attempts.job_id is not null or jobs.status in ('COMPLETED', 'FAILED', 'CANCELLED'))
 """
 
 
@@ -119,13 +100,15 @@ _MANUAL, _PLATFORM = msgspec.json.Decoder(ManualBody), msgspec.json.Decoder(Plat
 
 def sales_endpoints(services: Services, options: SalesOptions) -> list[Endpoint]:
     ingestion = Ingestion(services, options)
-    pings = Pings(services, options)
+    cron, pings = Cron(services), Pings(services, options)
     return [
         Endpoint(
             method="POST",
             path="/api/ingestion/manual",
             handler=ingestion.manual,
             access=ACCESS,
+            limit="sales",
+            rate=RATE,
             summary="Ask for sales of a platform to be ingested",
             request_schema=openapi.MANUAL,
             examples=openapi.MANUAL_EXAMPLES,
@@ -137,23 +120,27 @@ def sales_endpoints(services: Services, options: SalesOptions) -> list[Endpoint]
             path="/api/ingestion/platform/{platform}",
             handler=ingestion.of_platform,
             access=ACCESS,
+            limit="sales",
+            rate=RATE,
             summary="Send a report of a platform, or ask for its sales to be ingested",
-            description="A file as the part `file` of multipart/form-data, or as the body itself; or JSON as above.",
+            description="A file as the part `file` of multipart/form-data, with a part `exported_at` if that is known, "
+            "or as the body itself; or JSON as above.",
             request_schema=openapi.OF_PLATFORM,
             is_body_optional=True,
             max_body_bytes=MAX_BODY_BYTES,
             file_types=FILE_TYPES,
-            max_file_bytes=MAX_FILE_BYTES,
-            parameters=[openapi.PLATFORM, openapi.NAME],
+            max_file_bytes=MOST_FILE_BYTES,
+            parameters=[openapi.PLATFORM, openapi.NAME, openapi.EXPORTED_AT],
             responses=openapi.UPLOAD_RESPONSES,
         ),
         Endpoint(
             method="POST",
-            path="/api/ingestion/cron",
-            handler=ingestion.cron,
+            path=PATH,
+            handler=cron.run,
             access=(SCHEDULER,),
             summary="Work through up to 10 due jobs, for a scheduler",
-            description="Workers do them at once in any case; this waits for them, JOB_WAIT_SECONDS at most.",
+            description="Workers do them at once in any case; this waits for them, JOB_WAIT_SECONDS at most, and "
+            "counts those that ended meanwhile. While another call waits it answers 0 at once.",
             responses=openapi.CRON_RESPONSES,
         ),
         Endpoint(
@@ -170,6 +157,8 @@ def sales_endpoints(services: Services, options: SalesOptions) -> list[Endpoint]
             path="/api/ingestion/gumroad/ping/{secret}",
             handler=pings.receive,
             access=(PUBLIC,),
+            limit="sales_pings",
+            rate=RATE,
             summary="Gumroad says that a sale was made or changed",
             description="Nothing that it says is believed: the sale is read back from Gumroad.",
             request_schema=openapi.PING,
@@ -228,38 +217,6 @@ class Ingestion:
             error = error or "the job was cancelled"
         return json_answer(200, {"jobId": row["job_id"], **row, "error": error})
 
-    async def cron(self, call: Call) -> Answer:
-        """POST /api/ingestion/cron."""
-        async with acting_as_operator(self._services) as connection:
-            cursor = await connection.execute(_CRON_START, ["/api/ingestion/cron", call.request_id])
-            log_id, started_at = await cursor.fetchone() or (None, None)
-            jobs = [job_id for (job_id,) in await (await connection.execute(_DUE.encode())).fetchall()]
-        try:
-            processed = await self._worked_on(started_at, jobs)
-        except Exception as error:
-            await self._end_cron(log_id, 0, f"{type(error).__name__}: {error}")
-            raise
-        await self._end_cron(log_id, processed, None)
-        return json_answer(200, {"processed": processed})
-
-    async def _end_cron(self, log_id: int, processed: int, message: str | None) -> None:
-        status = "success" if message is None else "failed"
-        async with acting_as_operator(self._services) as connection:
-            await connection.execute(_CRON_END, [processed, status, message, log_id])
-
-    async def _worked_on(self, started_at: Any, jobs: list[UUID]) -> int:
-        """How many of `jobs` had an attempt that ended, once that is all of them or JOB_WAIT_SECONDS are over."""
-        deadline = time.monotonic() + self._services.settings.job_wait_seconds
-        processed = 0
-        while processed < len(jobs):
-            async with acting_as_operator(self._services) as connection:
-                found = await connection.execute(_WORKED_ON, [started_at, jobs])
-                (processed,) = await found.fetchone() or (0,)
-            if processed == len(jobs) or time.monotonic() >= deadline:
-                break
-            await asyncio.sleep(CRON_POLL_SECONDS)
-        return processed
-
     async def _asked(self, call: Call, platform: str, payload: Mapping[str, Any]) -> Answer:
         """A job without a file of its own."""
         owner = owner_of(call.caller)
@@ -272,15 +229,23 @@ class Ingestion:
     async def _uploaded(self, call: Call, platform: str, upload: Upload) -> Answer:
         """Keeps the file, then its row and the job together."""
         owner = owner_of(call.caller)
-        if unknown := sorted(upload.fields):
-            raise refused(FieldError(unknown[0], "no other part than `file`"))
+        if unknown := sorted(set(upload.fields) - {EXPORTED_AT}):
+            raise refused(FieldError(unknown[0], "no other part than `file` and `exported_at`"))
+        exported_at = _exported_at(upload.fields.get(EXPORTED_AT, call.query.get(EXPORTED_AT)))
         await self._require_room(call.caller, owner)
         sha256 = await asyncio.to_thread(self._files.keep, upload.file)
-        facts = {"owner_id": owner, "sha256": sha256, "platform": platform, "name": upload.name}
+        facts = {
+            "owner_id": owner,
+            "sha256": sha256,
+            "platform": platform,
+            "name": upload.name,
+            "size_bytes": upload.size_bytes,
+            "exported_at": exported_at,
+        }
         payload = {"file_sha256": sha256, "name": upload.name}
         new = ingest_job(platform, payload, owner_id=owner, request_id=call.request_id)
         async with acting_as(self._services, owner) as connection:
-            await connection.execute(RECEIVE_FILE, {**facts, "size_bytes": upload.size_bytes, "exported_at": None})
+            await connection.execute(RECEIVE_FILE, facts)
             row = await (await connection.execute(ENQUEUE.encode(), new.parameters())).fetchone()
         assert row is not None  # noqa: S101 - the function returns a row or raises
         return _queued(row[0], "QUEUED", is_new=row[1], file_sha256=sha256)
@@ -306,45 +271,32 @@ class Ingestion:
                 raise refused(FieldError("payload.file_sha256", expected, given.file_sha256))
 
     async def _require_room(self, caller: Caller, owner: str) -> None:
-        if caller.kind != "person":
-            return
+        most = MOST_UNFINISHED[caller.kind]
         async with acting_as(self._services, owner) as connection:
-            found = await connection.execute(_UNFINISHED.encode(), [owner, list(UNFINISHED)])
+            found = await connection.execute(_UNFINISHED.encode(), [owner, most])
             (count,) = await found.fetchone() or (0,)
-        if count >= MOST_UNFINISHED:
-            detail = f"{MOST_UNFINISHED} jobs of yours are not finished: wait for some of them"
+        if count >= most:
+            detail = f"{most} jobs of yours are not finished: wait for some of them"
             raise Problem(429, detail, headers=(retry_after(60),))
 
 
-class Pings:
-    """Answers Gumroad, which signs nothing: the path is the secret, and the sale is read back."""
+def _exported_at(text: str | None) -> datetime | None:
+    """When a file was exported, as its sender says; UTC where that names no zone.
 
-    def __init__(self, services: Services, options: SalesOptions) -> None:
-        self._services, self._options = services, options
-        self._secret = options.gumroad_ping_secret
-
-    async def receive(self, call: Call) -> Answer:
-        """POST /api/ingestion/gumroad/ping/{secret}. Answers at once: Gumroad waits 5 s."""
-        if not self._secret or not hmac.compare_digest(call.path["secret"].encode(), self._secret.encode()):
-            raise Problem(404, "there is nothing at this path")
-        sale_id = _sale_id(call)
-        if sale_id is None:
-            raise refused(FieldError("sale_id", "the id of a sale"))
-        new = ingest_job("gumroad", {"sale_id": sale_id}, owner_id=self._options.owner, request_id=call.request_id)
-        await enqueue(self._services, new)
-        return json_answer(200, {"received": True})
-
-
-def _sale_id(call: Call) -> str | None:
-    if type_of(call.headers) == FORM:
-        try:
-            fields = dict(parse_qsl(call.body.decode(), keep_blank_values=True, max_num_fields=1_000))
-        except ValueError:
-            raise Problem(400, "the body is no form of at most 1,000 fields") from None
-        found: Any = fields.get("sale_id")
-    else:
-        found = decode(call.body, msgspec.json.Decoder(dict[str, Any])).get("sale_id")
-    return found if isinstance(found, str) and _SALE_ID.fullmatch(found) else None
+    Raises:
+        Problem: 422, it is no instant, or one that has not been yet.
+    """
+    if text is None:
+        return None
+    try:
+        instant = datetime.fromisoformat(text)
+        instant = instant.replace(tzinfo=instant.tzinfo or UTC)
+        is_known = _FIRST_EXPORT <= instant <= utc_now()
+    except (ValueError, OverflowError):
+        is_known = False
+    if not is_known:
+        raise refused(FieldError(EXPORTED_AT, "an instant since 2000 and not in the future", text))
+    return instant
 
 
 def _queued(job_id: str, status: str, *, is_new: bool, **more: Any) -> Answer:

@@ -1,7 +1,8 @@
 """Smashwords' sales report: tab-separated text, although it is named `SmashWords_salesReport-YYYY-MM-DD.xls`.
 
-Here: which column means what, payments, and which sales Draft2Digital reports as well. Not here: reading text
-(delimited.py), understanding cells (delimited_values.py). Source of the format: FORMATS E4.
+Here: which column means what, and payments. Not here: reading text (delimited.py), understanding cells
+(delimited_values.py), which sales Draft2Digital reports as well (`sales.supersede_smashwords`). Source of the format:
+FORMATS E4.
 """
 
 from decimal import Decimal
@@ -98,31 +99,6 @@ def parse(file: BinaryIO | Path, name: str) -> ParsedReport:
         totals=royalty_totals(table)
         | {"net": {"stated": total(judged.taken(money["net"])), "parsed": total(judged.taken(computed))}},
     )
-
-
-def is_reported_by_draft2digital(smashwords: pa.Table, draft2digital: pa.Table) -> Mask:
-    """Which rows of `smashwords` (`SALES_EVENTS`) are not to be counted, because `draft2digital` reports them as well.
-
-    Accounts move from Smashwords to Draft2Digital as a whole, one day. From that day Draft2Digital lists what
-    Smashwords sells under the distributor Smashwords (our storefronts `Smashwords...`), and Smashwords' own report may
-    go on. The rule: in a calendar month in which Draft2Digital lists such sales, its rows count, and Smashwords' rows
-    of that month do not, from the first day on that Draft2Digital lists. A month whose Draft2Digital report was not
-    handed in is counted from Smashwords' report until it is. Nothing is deleted: only sums leave rows out. In SQL:
-
-        not (s.platform = 'smashwords' and exists (
-            select from sales.sales_events as d
-            where d.platform = 'draft2digital' and d.storefront ilike 'smashwords%'
-                and date_trunc('month', d.period_start) = date_trunc('month', s.period_start)
-                and d.period_start <= s.period_start))
-    """
-    sold = pc.starts_with(draft2digital["storefront"], "Smashwords", ignore_case=True)
-    listed = np.sort(draft2digital.filter(sold)["period_start"].to_numpy())
-    day = smashwords["period_start"].to_numpy()
-    month = day.astype("datetime64[M]").astype(day.dtype)
-    first = np.searchsorted(listed, month)  # the first day that is listed in the month of the sale, or later
-    is_listed = first < len(listed)
-    first_day = listed[np.minimum(first, len(listed) - 1)] if len(listed) else day
-    return np.asarray(is_listed & (first_day <= day), dtype=bool)
 
 
 def _require_cuts(columns: Columns, name: str) -> None:

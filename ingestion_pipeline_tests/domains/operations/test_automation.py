@@ -286,6 +286,8 @@ def stored_rows(database_url: str, now: datetime) -> None:
                 elif name == "deliveries":
                     for status in ("processed", "dead", "rejected"):
                         delivery(connection, status, at)
+                elif name == "cron_logs":
+                    connection.execute("insert into operations.cron_logs (path, started_at) values ('/', %s)", [at])
         connection.execute(
             "insert into operations.jobs (job_type, owner_id, run_at) values ('a', 'x', now() - interval '1 year')"
         )
@@ -312,8 +314,9 @@ def test_upkeep_removes_rows_that_have_long_been_over_and_no_others(postgres: Po
         with postgres.transaction() as connection:
             connection.execute("select operations.claim_notices(10, '1 minute', %s, %s)", [QUIET_TIME, at + QUIET_TIME])
     raise_alert(postgres, Alert("info", "open"), "open", now=now - 365 * DAY)
-    assert {"alerts": 1, "jobs": 1, "deliveries": 2, "metrics": 0} == remove_old(postgres, now=now)
-    assert {"alerts": 0, "jobs": 0, "deliveries": 0, "metrics": 0} == remove_old(postgres, now=now)
+    removed = {"alerts": 1, "jobs": 1, "deliveries": 2, "cron_logs": 1, "metrics": 0}
+    assert removed == remove_old(postgres, now=now)
+    assert dict.fromkeys(removed, 0) == remove_old(postgres, now=now)
     with psycopg.connect(database_url) as connection:
         left = {
             table: connection.execute(f"select count(*) from operations.{table}").fetchone()[0]  # type: ignore[index]
@@ -322,7 +325,7 @@ def test_upkeep_removes_rows_that_have_long_been_over_and_no_others(postgres: Po
         statuses = connection.execute(
             "select status, count(*) from operations.deliveries group by 1 order by 1"
         ).fetchall()
-    assert {"alerts": 2, "jobs": 2, "deliveries": 5} == left
+    assert {"alerts": 2, "jobs": 2, "deliveries": 5, "cron_logs": 1} == left
     assert [("dead", 2), ("pending", 1), ("processed", 1), ("rejected", 1)] == statuses
 
 

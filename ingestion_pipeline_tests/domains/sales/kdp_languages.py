@@ -136,6 +136,7 @@ SPANISH = Language(
         "Standard - Paperback": "Estándar - Tapa blanda",
         "Standard - Hardcover": "Estándar - Tapa dura",
         "Free - Promotion": "Promoción gratuita",
+        "Kindle Countdown Deals": "Ofertas Kindle Countdown",
     },
 )
 JAPANESE = Language(

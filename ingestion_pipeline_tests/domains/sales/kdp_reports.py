@@ -18,6 +18,8 @@ import openpyxl
 from ingestion_pipeline_tests.domains.sales.kdp_languages import ENGLISH, JAPANESE, Language, header_row
 
 Rows = list[list[Any]]
+# of Total Earnings, whatever the transaction type was
+PAYOUT_PLANS = {"ebook": "Standard", "paperback": "Standard - Paperback", "hardcover": "Standard - Hardcover"}
 Sheets = Mapping[str, Rows]
 
 
@@ -278,7 +280,7 @@ def total_rows(sales: Sequence[Sale], pages: Sequence[Pages], style: Style = PLA
         prices = [style.number(value) for value in (sale.list_price, sale.offer_price)]
         units = [sale.sold, sale.refunded, sale.sold - sale.refunded]
         book = [sale.title, sale.author, sale.isbn or sale.asin, sale.marketplace]
-        plan = [sale.royalty_type, sale.transaction, sale.currency]
+        plan = [sale.royalty_type, PAYOUT_PLANS[sale.format], sale.currency]
         rows.append([*book, *units, *plan, *prices, 1.2, style.number(sale.cost), style.number(sale.royalty)])
     for entry in pages:
         book = [entry.title, entry.author, entry.asin, entry.marketplace]

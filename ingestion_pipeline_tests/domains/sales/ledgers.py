@@ -97,9 +97,11 @@ def report(
     return ParsedReport(report=name, period=period, is_final=is_final, rows=table, payments=paid, **over)
 
 
-def prior_month(*rows: Mapping[str, Any], month: date = date(2026, 3, 1)) -> ParsedReport:
-    end = month_row(month)["period_end"]
-    return report(*rows, name="kdp_prior_month", is_final=True, period=Period(start=month, end=end))
+def prior_month(*rows: Mapping[str, Any], month: date = date(2026, 3, 1), **over: Any) -> ParsedReport:
+    """A workbook with a sheet of all, or of what `parts` says."""
+    over = {"parts": ["ebook", "paperback", "pages", "kdp_total_earnings"], **over}
+    period = Period(start=month, end=month_row(month)["period_end"])
+    return report(*rows, name="kdp_prior_month", is_final=True, period=period, **over)
 
 
 def report_file(label: str, *, platform: str = "amazon_kdp", days: float = 0, **over: Any) -> ReportFile:

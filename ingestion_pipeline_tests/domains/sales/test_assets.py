@@ -136,7 +136,10 @@ def test_months_are_built_some_at_a_time(postgres: Postgres) -> None:
     [
         ([(prior_month(month_row()), report_file("a"))], {"03": "final", "04": "missing", "05": "missing"}),
         ([(prior_month(), report_file("empty"))], {"03": "final", "04": "missing", "05": "missing"}),
-        ([(prior_month(), report_file("e", name="e.csv"))], {"03": "estimate", "04": "missing", "05": "missing"}),
+        (
+            [(prior_month(parts=["ebook"]), report_file("e", name="e.csv"))],
+            {"03": "estimate", "04": "missing", "05": "missing"},
+        ),
         ([(report(row()), report_file("a"))], {"03": "estimate", "04": "missing", "05": "missing"}),
         (
             [(report(row()), report_file("a")), (prior_month(month=date(2026, 5, 1)), report_file("m"))],
@@ -157,6 +160,13 @@ def test_kdp_is_covered_by_its_final_months(
         store(postgres, parsed, file)
     built(postgres)
     assert expected == covered(postgres)
+
+
+def test_a_report_of_a_century_is_covered_for_two_years_ahead(postgres: Postgres) -> None:
+    """One file must not stop the sums of all others."""
+    store(postgres, report(row(), period=Period(start=DAY, end=DAY)))
+    query(postgres, "update sales.report_files set period_end = '2099-12-31' returning 1")
+    assert 28 == query(postgres, "select sales.build_coverage('2026-06-10')")[0][0]
 
 
 def test_payments_and_quarantined_files_cover_nothing(postgres: Postgres) -> None:

@@ -1,8 +1,15 @@
 """What runs when: all on by default, rates and everything with its checks once a day, sums when the ledger changes."""
 
+from datetime import date
+from typing import Any
+
+import dagster as dg
+
 from ingestion_pipeline.definitions import defs
-from ingestion_pipeline.domains.sales.automation import JOBS, SCHEDULES, SENSORS
+from ingestion_pipeline.domains.sales.automation import JOBS, SCHEDULES, SENSORS, sales_derived_sensor
 from ingestion_pipeline.domains.sales.tables import EXCHANGE_RATES, TABLES
+from ingestion_pipeline.storage.postgres import Postgres
+from ingestion_pipeline_tests.domains.sales.ledgers import query, report, report_file, row, store
 
 
 def built_by(job: str) -> set[str]:
@@ -26,3 +33,20 @@ def test_all_is_on_by_default() -> None:
     """No click is needed."""
     assert {"RUNNING"} == {it.default_status.value for it in (*SCHEDULES, *SENSORS)}
     assert ["sales_derived_job", "sales_daily_job"] == [it.name for it in JOBS]
+
+
+def test_each_report_asks_for_a_run_of_its_own(postgres: Postgres, instance: dg.DagsterInstance) -> None:
+    """Dagster launches a run key once: reports of other months, built in between, must not share one."""
+
+    def asked() -> Any:
+        given: Any = sales_derived_sensor(dg.build_sensor_context(instance=instance, resources={"postgres": postgres}))
+        return given.run_key if isinstance(given, dg.RunRequest) else None
+
+    keys = []
+    for month in (3, 4, 5):
+        store(postgres, report(row(date(2026, month, 5))), report_file(f"{month}"))
+        keys.append(asked())
+        assert keys[-1] == asked(), "the same state is the same run"
+        query(postgres, "select sales.build_daily(9), sales.build_monthly(9)")
+        assert asked() is None
+    assert 3 == len(set(keys) - {None})

@@ -11,6 +11,7 @@ import pytest
 
 from ingestion_pipeline.domains.sales.contracts import (
     SALES_EVENTS,
+    Period,
     RowProblem,
 )
 from ingestion_pipeline.domains.sales.kdp import parse
@@ -25,6 +26,7 @@ from ingestion_pipeline_tests.domains.sales.kdp_parsed import (
     PRINTED,
     SALES,
     parsed,
+    quarantine,
     rows_of,
 )
 from ingestion_pipeline_tests.domains.sales.kdp_reports import (
@@ -32,6 +34,7 @@ from ingestion_pipeline_tests.domains.sales.kdp_reports import (
     Pages,
     Sale,
     Style,
+    delimited,
     estimate_sheets,
     kenp_rows,
     kenp_with_audiobooks_rows,
@@ -111,8 +114,58 @@ def test_combined_sales_alone_is_counted_with_formats_from_the_transaction_type(
     combined = estimate_sheets([*SALES, *PRINTED])["Combined Sales"]
     report = parsed({"Combined Sales": combined})
     assert Counter(rows_of(report, "format")) == {"ebook": 4, "paperback": 2, "hardcover": 1}
-    ebooks = parsed({"eBook Royalty": estimate_sheets(SALES)["eBook Royalty"]})
-    assert set(rows_of(ebooks, "natural_key")) < set(rows_of(report, "natural_key"))
+    assert set(rows_of(report, "source_report")) == {"kdp_combined_sales"}
+    by_format = parsed(estimate_sheets([*SALES, *PRINTED]))
+    assert not set(rows_of(by_format, "natural_key")) & set(rows_of(report, "natural_key"))
+
+
+def test_combined_sales_is_counted_for_formats_without_a_sheet_of_their_own():
+    sheets = estimate_sheets([*SALES, *PRINTED])
+    del sheets["Paperback Royalty"]
+    report = parsed(sheets)
+    assert Counter(rows_of(report, "format", "sheet")) == {
+        ("ebook", "eBook Royalty"): 4,
+        ("paperback", "Combined Sales"): 2,
+        ("hardcover", "Hardcover Royalty"): 1,
+    }
+
+
+@pytest.mark.parametrize("header", ["Transaction Type", "Net Units Sold", "Order Date", "Avg. Offer Price without tax"])
+def test_a_header_that_kdp_renames_is_no_column_that_a_person_added(header: str):
+    """Without it keys would be others, or formats wrong: refused with the nearest known."""
+    rows = estimate_sheets([paperback()])["Paperback Royalty"]
+    rows[0] = [name.replace(header, f"{header}s") for name in rows[0]]
+    assert f"nearest known: {header}" in quarantine({"Paperback Royalty": rows})
+
+
+def test_an_unknown_transaction_type_is_refused_with_the_nearest():
+    """It could be a kind of sale that is counted otherwise, and would be another row in another language."""
+    message = quarantine({"eBook Royalty": estimate_sheets([Sale(transaction="Kindle Countdwn")])["eBook Royalty"]})
+    assert "unknown Transaction Type 'Kindle Countdwn' (nearest known: Kindle Countdown" in message
+
+
+def test_a_file_of_which_nearly_no_row_can_be_read_is_refused():
+    rows = estimate_sheets([Sale(royalty="$3.45")] * 1001)["eBook Royalty"]
+    message = quarantine({"eBook Royalty": rows})
+    assert "more than 1,000 rows of sheet 'eBook Royalty' cannot be read" in message
+    assert "row 2: Royalty is '$3.45', expected a number" in message
+
+
+def test_the_columns_of_a_sheet_say_what_marks_decimals():
+    """English headers, written by a German Excel: a price of three decimals is not thousands."""
+    rows = estimate_sheets([Sale(royalty="3,45", list_price="2,415", offer_price="2,415", cost="0,06")])
+    rows["eBook Royalty"][1][12] = "1,46"
+    report = parse(io.BytesIO(delimited(rows["eBook Royalty"], delimiter=";")), "x.csv")
+    assert rows_of(report, "royalty", "list_price") == [(Decimal("3.45"), Decimal("2.415"))]
+    rows["eBook Royalty"][1][12] = "1.46"
+    [problem] = parse(io.BytesIO(delimited(rows["eBook Royalty"], delimiter=";")), "x.csv").problems
+    assert (problem.column, problem.seen) == ("Avg. List Price without tax", "2,415")
+
+
+def test_the_period_is_of_every_row_that_has_a_day():
+    """Of a day on which nothing but paid copies was ordered as well: it is covered."""
+    report = parsed(estimate_sheets([Sale()], orders=[Order(day=date(2026, 3, 30), paid=1)]))
+    assert report.period == Period(start=date(2026, 3, 1), end=date(2026, 3, 30))
 
 
 def test_free_copies_come_from_the_orders_sheet_only():
@@ -169,6 +222,7 @@ def test_columns_that_a_person_added_are_ignored_and_named():
     rows = [[*row, extra] for row, extra in zip(kenp_with_audiobooks_rows([Pages()]), ["KENP PAID", 1.13], strict=True)]
     report = parsed({"KENP": rows}, KENP)
     assert report.ignored_columns == {"KENP": ("KENP PAID",)}
+    assert [it.reason for it in report.left_out] == ["the column 'KENP PAID' is not known: ignored"]
     assert report.rows.num_rows == 1
 
 
@@ -230,12 +284,25 @@ def test_money_without_units_is_an_adjustment():
     assert rows_of(report, "kind", "net_units", "royalty") == [("adjustment", 0, Decimal("-0.12000000"))]
 
 
-def test_equal_rows_of_one_file_are_two_rows():
-    """KDP writes sale and refund of a day as two rows of one natural key: both stay, in the same order each time."""
-    sheets = estimate_sheets([Sale(), Sale(sold=0, refunded=1, royalty=Decimal("-3.45"))])
-    keys = rows_of(parsed(sheets), "natural_key")
-    assert len(set(keys)) == 2
-    assert rows_of(parsed(sheets), "natural_key") == keys
+def test_rows_of_one_natural_key_are_one_row():
+    """KDP may write sale and refund of a day as two rows, and another day as one: it is the same row of the ledger."""
+    two = [Sale(sold=2, royalty=Decimal("6.90")), Sale(sold=0, refunded=1, royalty=Decimal("-3.45"), list_price=None)]
+    one = [Sale(sold=2, refunded=1, royalty=Decimal("3.45"))]
+    columns = (
+        "natural_key",
+        "kind",
+        "units_sold",
+        "units_refunded",
+        "net_units",
+        "royalty",
+        "offer_price",
+        "row_number",
+    )
+    assert rows_of(parsed(estimate_sheets(two)), *columns) == rows_of(parsed(estimate_sheets(one)), *columns)
+    refund = Sale(sold=0, refunded=1, royalty=Decimal("-3.45"), offer_price=Decimal("1.99"))
+    [row] = parsed(estimate_sheets([refund, refund, Sale(day=date(2026, 3, 9))])).rows.to_pylist()[:1]
+    assert (row["kind"], row["net_units"], row["royalty"]) == ("refund", -2, Decimal("-6.90"))
+    assert rows_of(parsed(estimate_sheets([Sale(), refund])), "offer_price") == [None]
 
 
 def test_the_key_knows_no_amount():
@@ -300,12 +367,14 @@ def test_a_title_that_is_a_number_is_a_text():
     assert rows_of(parsed(estimate_sheets([Sale(title=1984)])), "title") == ["1984"]  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("isbn", ["9781980000001", 9781980000001, 9781980000001.0])
+@pytest.mark.parametrize(
+    "isbn", ["9781980000001", "978-1-980000-00-1", "'9781980000001", 9781980000001, 9781980000001.0]
+)
 def test_an_isbn_is_the_same_as_text_and_as_number(isbn: Any):
     assert rows_of(parsed(estimate_sheets([paperback(isbn=isbn)])), "edition_id") == ["9781980000001"]
 
 
-@pytest.mark.parametrize("royalty_type", ["70%", "70 %", 0.7])
+@pytest.mark.parametrize("royalty_type", ["70%", "70 %", 0.7, "0,7", 70, "70.0%", "70,0%"])
 def test_a_royalty_type_is_the_same_as_text_and_as_percentage(royalty_type: Any):
     assert rows_of(parsed(estimate_sheets([Sale(royalty_type=royalty_type)])), "royalty_type") == ["70%"]
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingestion_pipeline.domains.sales.cells import (
+    Sign,
     dates,
     decimals,
     last_day,
@@ -53,14 +54,14 @@ def column(*cells: Any) -> Column:
     ],
 )
 def test_a_number_is_read_as_its_language_writes_it(text: str, with_point: str, with_comma: str):
-    assert parse_decimal(text, decimal_comma=False) == Decimal(with_point)
-    assert parse_decimal(text, decimal_comma=True) == Decimal(with_comma)
+    assert parse_decimal(text, sign=".") == Decimal(with_point)
+    assert parse_decimal(text, sign=",") == Decimal(with_comma)
 
 
 @pytest.mark.parametrize("text", ["N/A", "n/a", "-", "\u2014", " ", "該当なし", "No aplica"])
 def test_words_for_not_applicable_are_no_number_and_no_fault(text: str):
-    assert parse_decimal(text, decimal_comma=False) is None
-    values = decimals(column(text), decimal_comma=False)
+    assert parse_decimal(text, sign=".") is None
+    values = decimals(column(text), sign=".")
     assert (values.array.to_pylist(), values.bad.tolist()) == ([None], [False])
 
 
@@ -68,7 +69,7 @@ def test_words_for_not_applicable_are_no_number_and_no_fault(text: str):
     "text", ["x", "1,23,4.5", "12,34.5", "1..2", "--1", "=1+1", "$5", "1 2", "1e99", "NaN", "9" * 16]
 )
 def test_what_is_no_number_is_refused(text: str):
-    values = decimals(column(text), decimal_comma=False)
+    values = decimals(column(text), sign=".")
     assert (values.array.to_pylist(), values.bad.tolist()) == ([None], [True])
 
 
@@ -77,25 +78,42 @@ def test_a_rendered_amount_is_read_back(value: Decimal, comma: bool):  # noqa: F
     """With and without thousands signs, in both conventions."""
     english = f"{value:,.2f}"
     text = english.translate(str.maketrans(",.", ".,")) if comma else english
-    assert parse_decimal(text, decimal_comma=comma) == value
-    assert parse_decimal(text.replace("." if comma else ",", ""), decimal_comma=comma) == value
+    assert parse_decimal(text, sign="," if comma else ".") == value
+    assert parse_decimal(text.replace("." if comma else ",", ""), sign="," if comma else ".") == value
 
 
 @given(st.lists(MONEY, min_size=1, max_size=50))
 def test_an_amount_survives_excels_binary_number(amounts: list[Decimal]):
-    values = decimals(column(*map(float, amounts)), decimal_comma=False)
+    values = decimals(column(*map(float, amounts)), sign=".")
     assert values.array.to_pylist() == amounts
     assert not values.bad.any()
 
 
 def test_numbers_that_no_amount_can_be_are_refused():
-    values = decimals(column(float("nan"), float("inf"), 1e16, datetime(2026, 3, 1), 7), decimal_comma=False)  # noqa: DTZ001
+    values = decimals(column(float("nan"), float("inf"), 1e16, datetime(2026, 3, 1), 7), sign=".")  # noqa: DTZ001
     assert values.bad.tolist() == [True, True, True, True, False]
     assert values.array.to_pylist() == [None, None, None, None, Decimal(7)]
 
 
+def test_a_column_says_what_marks_its_decimals():
+    """Written by a German Excel below English headers; what the language would say does not count then."""
+    assert decimals(column("3,45", "2,415"), sign=".").array.to_pylist() == [Decimal("3.45"), Decimal("2.415")]
+    assert decimals(column("3.45", "2.415"), sign=",").array.to_pylist() == [Decimal("3.45"), Decimal("2.415")]
+    assert decimals(column("1,234.50", "2,415"), sign=",").array.to_pylist() == [Decimal("1234.50"), Decimal(2415)]
+
+
+@pytest.mark.parametrize(("cells", "sign"), [(("3,45", "6.90", "2,415"), "."), (("7", "3", "2,415"), None)])
+def test_a_number_that_could_be_two_is_refused(cells: tuple[str, ...], sign: Sign | None):
+    assert decimals(column(*cells), sign=sign).bad.tolist() == [False, False, True]
+
+
+def test_a_thousand_units_are_not_one():
+    assert whole_numbers(column("1,000"), sign=",").bad.tolist() == [True]
+    assert whole_numbers(column("1.000"), sign=",").array.to_pylist() == [1000]
+
+
 def test_whole_numbers_have_no_fraction():
-    values = whole_numbers(column(1.0, "2", "1,000", 2.5, "2.5", None, "N/A"), decimal_comma=False)
+    values = whole_numbers(column(1.0, "2", "1,000", 2.5, "2.5", None, "N/A"), sign=".")
     assert values.array.to_pylist() == [1, 2, 1000, None, None, None, None]
     assert values.bad.tolist() == [False, False, False, True, True, False, False]
 

@@ -1,7 +1,6 @@
 """Pages become money by the rate of their month and marketplace, or stay without."""
 
 import io
-from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -9,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from ingestion_pipeline.core.errors import ContractError
-from ingestion_pipeline.domains.sales.contracts import SALES_EVENTS
 from ingestion_pipeline.domains.sales.kdp import parse
-from ingestion_pipeline.domains.sales.kenp_rates import KenpRate, kenp_rates, with_estimated_pages
+from ingestion_pipeline.domains.sales.kenp_rates import KenpRate, KenpRates, kenp_rates, store_kenp_rates
+from ingestion_pipeline.storage.postgres import Postgres
 from ingestion_pipeline_tests.domains.sales.kdp_reports import (
     Pages,
     Sale,
@@ -19,6 +18,7 @@ from ingestion_pipeline_tests.domains.sales.kdp_reports import (
     prior_month_sheets,
     workbook,
 )
+from ingestion_pipeline_tests.domains.sales.ledgers import query, report_file, store
 
 HEADER = "month,marketplace,rate,currency\n"
 SEPTEMBER = date(2025, 9, 1)
@@ -63,21 +63,64 @@ def test_a_file_without_its_columns_is_refused(tmp_path: Path):
         kenp_rates(rates_file(tmp_path, "month,marketplace\n"))
 
 
-def test_pages_are_worth_the_rate_of_their_month():
-    """No rate, or one in another currency, and the row stays without a royalty; sales are not touched."""
+ESTIMATES = (
+    "select period_start, country, royalty, estimated_royalty, royalty_usd from sales.sales_events "
+    "where kind = 'pages_read' order by 1, 2"
+)
+
+
+def stored(postgres: Postgres, rates: KenpRates) -> int:
+    with postgres.transaction() as connection:
+        return store_kenp_rates(connection, rates)
+
+
+def test_pages_are_worth_the_rate_of_their_month_whenever_it_comes(postgres: Postgres):
+    """No rate, or one in another currency, and the row stays without; a report that comes again changes nothing."""
     pages = [
         Pages(day=date(2025, 9, 30), pages=1000),
         Pages(day=date(2025, 10, 1), pages=1000),
-        Pages(day=date(2025, 9, 1), marketplace="Amazon.de"),
-        Pages(day=date(2026, 3, 1)),
+        Pages(day=SEPTEMBER, marketplace="Amazon.de"),
     ]
-    rows = parse(io.BytesIO(workbook(estimate_sheets([Sale(day=date(2025, 9, 1))], pages))), "x.xlsx").rows
-    priced = with_estimated_pages(rows, kenp_rates())
-    assert priced.schema == SALES_EVENTS
-    assert priced["royalty"].to_pylist() == [Decimal("3.45"), Decimal("4.521"), Decimal("5.007"), None, None]
+    report = parse(io.BytesIO(workbook(estimate_sheets([Sale(day=SEPTEMBER)], pages))), "x.xlsx")
+    rates = {**kenp_rates(), ("amazon.de", SEPTEMBER): KenpRate(Decimal("0.004"), "USD")}
+    expected = [
+        (SEPTEMBER, "DE", None, None, None),
+        (date(2025, 9, 30), "US", None, Decimal("4.521"), Decimal("4.521")),
+        (date(2025, 10, 1), "US", None, Decimal("5.007"), Decimal("5.007")),
+    ]
+    assert stored(postgres, {("amazon.com", SEPTEMBER): rates["amazon.com", SEPTEMBER]}) == 0
+    store(postgres, report, "pages")
+    assert query(postgres, ESTIMATES)[:2] == expected[:2]
+    query(postgres, "select sales.build_daily(10)")
+    assert stored(postgres, rates) == 1
+    assert query(postgres, ESTIMATES) == expected
+    assert stored(postgres, rates) == 0
+    assert store(postgres, report, report_file("again", days=1)).updated == 0
+    assert query(postgres, ESTIMATES) == expected
+    query(postgres, "select sales.build_daily(10)")
+    sums = "select royalty, royalty_usd from sales.sales_daily where pages_read > 0 and country = 'US' order by day"
+    assert query(postgres, sums) == [(Decimal("4.521"),) * 2, (Decimal("5.007"),) * 2]
+    assert postgres.read("sales_daily_differences") == []
 
 
-def test_a_royalty_that_the_report_states_is_kept():
-    pages = [replace(Pages(day=SEPTEMBER, pages=1000), royalty=Decimal("9.99"))]
-    rows = parse(io.BytesIO(workbook(prior_month_sheets(SEPTEMBER, [], pages))), "x.xlsx").rows
-    assert with_estimated_pages(rows, kenp_rates()).equals(rows)
+def test_a_corrected_rate_corrects_what_it_was_used_for(postgres: Postgres):
+    report = parse(io.BytesIO(workbook(estimate_sheets(pages=[Pages(day=SEPTEMBER, pages=1000)]))), "x.xlsx")
+    store(postgres, report, "pages")
+    assert stored(postgres, kenp_rates()) == 1
+    assert stored(postgres, {("amazon.com", SEPTEMBER): KenpRate(Decimal("0.0046"), "USD")}) == 1
+    assert query(postgres, ESTIMATES)[0][3] == Decimal("4.6")
+
+
+def test_a_royalty_that_the_report_states_is_kept_and_an_estimate_is_not_final(postgres: Postgres):
+    stored(postgres, kenp_rates())
+    pages = [Pages(day=SEPTEMBER, pages=1000, royalty=Decimal("9.99"))]
+
+    def put(label: str, days: int, *, with_page_royalties: bool) -> None:
+        sheets = prior_month_sheets(SEPTEMBER, [], pages, total_sheet=None, with_page_royalties=with_page_royalties)
+        store(postgres, parse(io.BytesIO(workbook(sheets)), "x.xlsx"), report_file(label, days=days))
+        query(postgres, "select sales.build_daily(10)")
+
+    put("without", 0, with_page_royalties=False)
+    assert query(postgres, "select royalty, is_final from sales.sales_daily") == [(Decimal("4.521"), False)]
+    put("with", 1, with_page_royalties=True)
+    assert query(postgres, "select royalty, is_final from sales.sales_daily") == [(Decimal("9.99"), True)]

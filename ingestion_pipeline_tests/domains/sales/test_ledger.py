@@ -1,17 +1,22 @@
 """The ledger in a real database: overlapping, repeated, late and contradicting reports."""
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date
+from dataclasses import asdict
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
-from ingestion_pipeline.domains.sales.contracts import Period, QuarantineError, RowProblem
+from ingestion_pipeline.domains.sales.contracts import ParsedReport, Period, QuarantineError, RowProblem
 from ingestion_pipeline.domains.sales.ledger import Stored
+from ingestion_pipeline.domains.sales.platforms import quarantine
+from ingestion_pipeline.domains.sales.rates import apply_rates, store_rates
 from ingestion_pipeline.storage.postgres import Postgres
 from ingestion_pipeline_tests.domains.sales.ledgers import (
     EXPORTED,
+    OWNER,
     counted,
     ledger,
     month_row,
@@ -47,7 +52,7 @@ def test_a_report_is_stored_with_its_file_and_where_each_row_stands(postgres: Po
         "select status, report, row_count, problem_count, problems -> 0 ->> 'seen', totals, period_start, is_whole "
         "from sales.report_files where sha256 = %s"
     )
-    expected = ("ingested", "kdp_dashboard", 2, 1, "x", {"royalty USD": {"stated": "3.45"}}, DAY, True)
+    expected = ("ingested", "kdp_dashboard", 2, 1, "x", {"royalty USD": {"stated": "3.45"}}, DAY, False)
     assert [expected] == query(postgres, files, sha256)
     assert [("1", Decimal("108.45"))] == query(postgres, "select payment_id, net from sales.payments")
 
@@ -88,7 +93,7 @@ def test_a_final_month_replaces_its_estimates_and_an_empty_one_removes_them(post
     april = ("amazon_kdp", DAY.replace(month=4), 1, Decimal("3.45"), False)
     assert [free, april] == counted(postgres)
     final = ("amazon_kdp", date(2026, 3, 1), 4, Decimal("13.80"), True)
-    assert 0 == store(postgres, prior_month(month_row(sold=4)), "final").superseded
+    assert 0 == store(postgres, prior_month(month_row(sold=4)), report_file("final", days=1)).superseded
     assert 1 == store(postgres, report(row(DAY.replace(day=20))), report_file("late", days=20)).superseded
     assert [final, free, april] == counted(postgres)
     reasons = "select superseded_by, count(*) from sales.sales_events group by 1 order by 1"
@@ -96,12 +101,37 @@ def test_a_final_month_replaces_its_estimates_and_an_empty_one_removes_them(post
 
 
 def test_a_final_report_of_one_sheet_replaces_what_it_has_rows_of(postgres: Postgres) -> None:
-    """A CSV file of the e-books says nothing of paperbacks or pages."""
+    """A file of the e-books says nothing of paperbacks or pages, one without a sheet that is known nothing at all."""
     paper = row(format="paperback", edition_id="9781980000001")
     store(postgres, report(row(), paper, row(kind="pages_read")), "estimates")
     csv = report_file("final", name="KDP_Prior_Month_Royalties-2026-03-01.csv")
-    assert 1 == store(postgres, prior_month(month_row(sheet=None)), csv).superseded
-    assert 0 == store(postgres, prior_month(), report_file("empty", name="Empty.CSV")).superseded
+    assert 1 == store(postgres, prior_month(month_row(sheet=None), parts=["ebook"]), csv).superseded
+    assert 0 == store(postgres, prior_month(parts=[]), report_file("empty", name="Empty.CSV")).superseded
+    assert 1 == store(postgres, prior_month(parts=["pages"]), "no pages").superseded
+
+
+def test_a_final_month_that_was_issued_again_is_as_the_newest_says(postgres: Postgres) -> None:
+    """Whichever comes first: rows that it no longer has are not counted. Not so if rows of it could not be read."""
+    gone = month_row(edition_id="B0GONE0001")
+    store(postgres, prior_month(month_row(sold=2)), report_file("again", days=2))
+    store(postgres, prior_month(month_row(sold=2), gone), report_file("first", days=1))
+    assert [2] == [sold for _, _, sold, _, _ in counted(postgres)]
+    problem = RowProblem(sheet="eBook Royalty", row_number=3, column="Royalty", seen="x", expected="a number")
+    store(postgres, prior_month(month_row(sold=3), problems=[problem]), report_file("damaged", days=3))
+    assert [3] == [sold for _, _, sold, _, _ in counted(postgres)]
+    assert [("newer_export",)] == query(
+        postgres, "select superseded_by from sales.sales_events where edition_id = 'B0GONE0001'"
+    )
+
+
+def test_a_report_of_which_no_row_could_be_read_is_no_empty_one(postgres: Postgres) -> None:
+    store(postgres, report(row(sold=5)), "estimates")
+    problem = RowProblem(sheet="eBook Royalty", row_number=3, column="Royalty", seen="$3.45", expected="a number")
+    with pytest.raises(
+        QuarantineError, match=r"none of its 1 rows can be read; the first: .*row 3: Royalty is '\$3.45'"
+    ):
+        store(postgres, prior_month(problems=[problem]), "final")
+    assert [5] == [sold for _, _, sold, _, _ in counted(postgres)]
 
 
 def test_payments_are_no_final_month(postgres: Postgres) -> None:
@@ -115,13 +145,69 @@ def test_payments_are_no_final_month(postgres: Postgres) -> None:
     assert [(date(2026, 3, 1), 1)] == query(postgres, "select month, version from sales.ledger_months")
 
 
-@pytest.mark.parametrize(("later", "expected"), [("month", 7), ("days", 3)])
-def test_a_month_is_counted_by_the_day_or_as_a_whole(postgres: Postgres, later: str, expected: int) -> None:
-    """KDP rolls long ranges up to months: what was exported last counts."""
-    whole = month_row(sold=7, is_final=False, source_report="kdp_estimator")
-    store(postgres, report(whole), report_file("month", days=later == "month"))
-    store(postgres, report(row(sold=1), row(DAY.replace(day=6), sold=2)), report_file("days", days=later == "days"))
+def days_of_march(first: int, last: int, **over: Any) -> ParsedReport:
+    """A report by the day of these days of March, one copy on each."""
+    days = [date(2026, 3, day) for day in range(first, last + 1)]
+    return report(*(row(day, **over) for day in days), period=Period(start=days[0], end=days[-1]))
+
+
+def rolled_up(sold: int, first: date, last: date, **over: Any) -> ParsedReport:
+    """What KDP makes of a range over more than a month: March as a whole, as far as the range goes."""
+    whole = month_row(sold=sold, is_final=False, source_report="kdp_estimator", **over)
+    return report(whole, period=Period(start=first, end=last))
+
+
+ALL_OF_IT, PART_OF_IT = (date(2026, 2, 1), date(2026, 3, 31)), (date(2026, 3, 27), date(2026, 4, 20))
+
+
+@pytest.mark.parametrize(
+    ("older", "newer", "expected"),
+    [
+        (rolled_up(30, *ALL_OF_IT), days_of_march(1, 1), 30),
+        (rolled_up(30, *ALL_OF_IT), days_of_march(25, 31), 30),
+        (rolled_up(30, *ALL_OF_IT), days_of_march(1, 31, sold=2), 62),
+        (rolled_up(40, *ALL_OF_IT), days_of_march(1, 31), 31),
+        (rolled_up(20, *ALL_OF_IT), days_of_march(3, 29), 27),
+        (days_of_march(1, 28), rolled_up(40, *ALL_OF_IT), 40),
+        (days_of_march(1, 28), rolled_up(2, *PART_OF_IT), 28),
+        (days_of_march(1, 28), rolled_up(4, *PART_OF_IT), 30),
+        (days_of_march(1, 28), rolled_up(2, *ALL_OF_IT), 28),
+        (rolled_up(500, *ALL_OF_IT, kind="free"), days_of_march(25, 31, kind="free"), 500),
+        (rolled_up(40, *ALL_OF_IT), days_of_march(1, 31, kind="free"), 71),
+    ],
+    ids=[
+        "the first day of a month", "the last week of a month", "all days", "all days, fewer copies",
+        "most days, more copies", "a whole month", "the end of a month, the same of it", "the end of a month, more of it",
+        "fewer copies, nobody knows why", "free copies", "another measure",
+    ],
+)  # fmt: skip
+def test_days_and_whole_months_count_once(
+    postgres: Postgres, older: ParsedReport, newer: ParsedReport, expected: int
+) -> None:
+    """KDP rolls long ranges up to months. The newer report counts for what it covers; one of a part of the month takes
+    nothing away."""
+    store(postgres, newer, report_file("newer", days=1))
+    store(postgres, older, report_file("older"))
     assert expected == sum(sold for _, _, sold, _, _ in counted(postgres))
+
+
+def test_days_after_the_export_of_a_month_count_beside_it(postgres: Postgres) -> None:
+    """A month that was exported while it ran ends with that day, and the next, which has begun somewhere."""
+    middle = report_file("month", exported_at=datetime(2026, 3, 15, 12, tzinfo=UTC))
+    store(postgres, rolled_up(20, date(2026, 1, 1), date(2026, 3, 31)), middle)
+    assert stored(inserted=11, superseded=2) == store(postgres, days_of_march(15, 25), report_file("days"))
+    assert 20 + 9 == sum(sold for _, _, sold, _, _ in counted(postgres))
+
+
+def test_days_that_several_reports_cover_together_count(postgres: Postgres) -> None:
+    """A month that is covered week by week; not by reports that are older, and not by one of another measure."""
+    store(postgres, rolled_up(40, *ALL_OF_IT), report_file("month", days=1))
+    store(postgres, days_of_march(1, 15), report_file("older"))
+    store(postgres, days_of_march(16, 31), report_file("newer", days=2))
+    store(postgres, days_of_march(1, 31, kind="pages_read"), report_file("pages", days=2))
+    assert 40 + 31 == sum(sold for _, _, sold, _, _ in counted(postgres))
+    store(postgres, days_of_march(1, 15), report_file("again", days=2))
+    assert 31 + 31 == sum(sold for _, _, sold, _, _ in counted(postgres))
 
 
 def d2d(day: date = DAY, **over: Any) -> dict[str, Any]:
@@ -169,12 +255,69 @@ def test_a_value_that_the_ledger_cannot_hold_is_quarantined(postgres: Postgres) 
     assert [] == query(postgres, "select 1 from sales.report_files")
 
 
-def test_rows_that_share_a_key_are_one_row(postgres: Postgres) -> None:
-    """The last of them; parsers number the rows that are separate sales."""
-    assert stored(inserted=1, unchanged=1) == store(
-        postgres, report(row(sold=1, row_number=2), row(sold=2, row_number=3))
+def test_what_was_read_once_is_not_quarantined_later(postgres: Postgres) -> None:
+    """Sent again under a name that does not tell its month, or to a newer parser: its rows and what it covers stay."""
+    file = report_file("final", days=20)
+    store(postgres, prior_month(), file)
+    quarantine(postgres, OWNER, file, "does not say its month")
+    assert [("ingested", None)] == query(postgres, "select status, reason from sales.report_files")
+    assert 1 == store(postgres, report(row()), report_file("late", days=21)).superseded
+    received = report_file("unread")
+    received_row = "values (:owner_id, :sha256, :platform, :name, :size_bytes)"
+    postgres.execute(
+        f"insert into sales.report_files (owner_id, sha256, platform, name, size_bytes) {received_row}",
+        {**asdict(received), "owner_id": OWNER},
     )
-    assert [("amazon_kdp", DAY, 2, Decimal("6.90"), False)] == counted(postgres)
+    quarantine(postgres, OWNER, received, "unknown")
+    state = "select status, reason from sales.report_files where name = 'unread.xlsx'"
+    assert [("quarantined", "unknown")] == query(postgres, state)
+
+
+def test_rows_that_share_a_key_are_quarantined(postgres: Postgres) -> None:
+    """One of them would be lost; parsers number the rows that are separate sales."""
+    twice = r"'a\.xlsx': rows 3, 7 have the same natural key, expected one each"
+    rows = [row(sold=1, row_number=3), row(DAY.replace(day=6)), row(sold=2, row_number=7)]
+    with pytest.raises(QuarantineError, match=twice):
+        store(postgres, report(*rows))
+    with pytest.raises(QuarantineError, match=twice):
+        store(postgres, report(payments=[payment(row_number=3), payment(row_number=7)]))
+    assert [] == ledger(postgres)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "message"),
+    [
+        (
+            date(1, 1, 1),
+            date(2026, 3, 1),
+            "its days are 0001-01-01 to 2026-03-01, expected the first day before the last, both from 2000-01-01",
+        ),
+        (date(2026, 3, 1), date(9999, 12, 31), "its days are 2026-03-01 to 9999-12-31"),
+        (date(2026, 3, 1), date(2026, 1, 1), "its days are 2026-03-01 to 2026-01-01"),
+    ],
+)
+def test_days_that_cannot_be_are_quarantined(postgres: Postgres, start: date, end: date, message: str) -> None:
+    """Of a row, of what the file says of itself, and of what an API was asked for: each month would be built."""
+    period = Period(start=start, end=end)
+    with pytest.raises(QuarantineError, match=message):
+        store(postgres, report(period=period))
+    with pytest.raises(QuarantineError, match=message):
+        store(postgres, report(name="gumroad_api"), report_file("api", platform="gumroad", covers=period))
+    if start < end:
+        with pytest.raises(QuarantineError, match=message):
+            store(postgres, report(row(start), row(end)))
+    assert [] == query(postgres, "select 1 from sales.report_files")
+
+
+def test_a_file_from_the_future_is_as_old_as_its_arrival(postgres: Postgres) -> None:
+    """A wrong clock must not be right for ever."""
+    store(postgres, report(row(sold=1)), report_file("future", days=365 * 70))
+    store(postgres, report(row(sold=9)), report_file("now", exported_at=datetime.now(UTC)))
+    assert [9] == [sold for _, _, sold, _, _ in counted(postgres)]
+    postgres.execute("update sales.report_files set exported_at = '2096-01-01' where name = 'future.xlsx'")
+    store(postgres, report(row(sold=2)), report_file("future"))
+    store(postgres, report(row(sold=3)), report_file("last", exported_at=datetime.now(UTC)))
+    assert [3] == [sold for _, _, sold, _, _ in counted(postgres)]
 
 
 def test_text_that_looks_like_sql_or_a_formula_is_text(postgres: Postgres) -> None:
@@ -197,13 +340,14 @@ def test_many_store_at_once(postgres: Postgres, worker_url: str) -> None:
         for number in range(6)
     ]
     sets.append((prior_month(month_row(currency="GBP")), report_file("final")))
-    rate = "insert into sales.exchange_rates values ('GBP', %s, %s, 'x') on conflict do nothing"
 
     def build(number: int) -> None:
         other = Postgres(worker_url)
+        rates = pa.table({"currency": ["GBP"], "rate_date": [days[number]], "usd_per_unit": [Decimal(number + 1)]})
         with other.transaction() as connection:
-            connection.execute(rate, [days[number], number + 1])
-            connection.execute("select sales.apply_rates()")
+            store_rates(connection, rates, source="x")
+        with other.transaction() as connection:
+            apply_rates(connection)
         with other.transaction() as connection:
             connection.execute("select sales.build_daily(10), sales.build_monthly(10)")
         other.close()

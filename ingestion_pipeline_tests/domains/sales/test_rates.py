@@ -11,13 +11,14 @@ from pytest_httpserver import HTTPServer
 
 from ingestion_pipeline.core.errors import ConfigurationError, ContractError, TransientError
 from ingestion_pipeline.domains.sales import rates_ecb
+from ingestion_pipeline.domains.sales.ledger import store_report
 from ingestion_pipeline.domains.sales.rates import apply_rates, store_rates
 from ingestion_pipeline.domains.sales.rates_ecb import ecb_rates
 from ingestion_pipeline.providers.exchange_rates import ExchangeRatesFile
 from ingestion_pipeline.providers.http import HttpLimits
 from ingestion_pipeline.storage.breakers import PostgresBreaker
 from ingestion_pipeline.storage.postgres import Postgres
-from ingestion_pipeline_tests.domains.sales.ledgers import ledger, month_row, query, report, row, store
+from ingestion_pipeline_tests.domains.sales.ledgers import ledger, month_row, query, report, report_file, row, store
 
 FILE = b"""Date,USD,JPY,GBP,CYP,
 2026-03-31,1.10,160.0,0.88,N/A,
@@ -50,7 +51,7 @@ def given_rates(postgres: Postgres, **rates: str) -> int:
         return store_rates(connection, ecb_rates(text.encode(), "rates"), source="test")
 
 
-def applied(postgres: Postgres) -> int:
+def applied(postgres: Postgres) -> int | None:
     with postgres.transaction() as connection:
         return apply_rates(connection)
 
@@ -161,6 +162,33 @@ def test_rates_that_come_later_are_applied_once(postgres: Postgres) -> None:
     assert 1 == len(postgres.read("sales_unbuilt_months"))
 
 
+def test_rates_wait_for_who_stores_and_nobody_waits_for_them(postgres: Postgres) -> None:
+    """A report that is being stored may have been rated before; without new rates nobody is asked at all."""
+    rows = report(row(date(2026, 3, 20), currency="SEK"))
+    with postgres.transaction() as storing:
+        store_report(storing, "ada", rows, report_file("a"))
+        assert 0 == applied(postgres)
+        given_rates(postgres, SEK_0319="1.25")
+        assert applied(postgres) is None
+        assert 1 == store(postgres, rows, "b", owner="grace").inserted
+    assert 1 == applied(postgres)
+    worth = query(postgres, "select distinct fx_rate from sales.sales_events")
+    assert [(Decimal("1.25"),)] == worth
+
+
+def test_only_what_a_rate_is_for_is_rated_again(postgres: Postgres) -> None:
+    """Its currency, from its day on for 45 days; a rate that is told again is none."""
+    rows = [row(date(2026, month, 20), currency=code) for month in (1, 3, 5) for code in ("SEK", "GBP")]
+    store(postgres, report(*rows))
+    given_rates(postgres, SEK_0320="2", GBP_0320="2")
+    assert 2 == applied(postgres)
+    postgres.execute("update sales.sales_events set fx_rate = 9, royalty_usd = 9 * royalty where fx_rate = 2")
+    given_rates(postgres, SEK_0320="2", GBP_0320="4")
+    assert 1 == applied(postgres)
+    found = "select currency, fx_rate from sales.sales_events where fx_rate is not null order by 1"
+    assert [("GBP", 4), ("SEK", 9)] == query(postgres, found)
+
+
 def test_it_does_not_matter_whether_rates_or_rows_come_first(postgres: Postgres) -> None:
     """The same ledger."""
     rows = report(*(row(date(2026, 3, day), currency="SEK") for day in (1, 20, 30)))
@@ -180,11 +208,13 @@ def rates_file(postgres: Postgres, url: str) -> ExchangeRatesFile:
 
 
 def test_the_file_is_fetched_as_it_is(postgres: Postgres, httpserver: HTTPServer) -> None:
-    """Bytes, not JSON; the address may have a query."""
+    """Bytes, not JSON; the address may have a query: encoded, without a value, with a name twice."""
     content = zipped(**{"eurofxref-hist.csv": FILE})
-    httpserver.expect_request("/stats/hist.zip", query_string="a=1").respond_with_data(content, content_type="x/y")
-    given = rates_file(postgres, httpserver.url_for("/stats/hist.zip?a=1"))
+    httpserver.expect_request("/stats/hist.zip").respond_with_data(content, content_type="x/y")
+    given = rates_file(postgres, httpserver.url_for("/stats/hist.zip?key=a%2Fb%20c&day=1&day=2&raw="))
     assert (content, "localhost") == (given.fetch(), given.source)
+    ((request, _),) = httpserver.log
+    assert [("key", "a/b c"), ("day", "1"), ("day", "2"), ("raw", "")] == list(request.args.items(multi=True))
 
 
 @pytest.mark.parametrize(("status", "error"), [(404, ContractError), (503, TransientError), (302, ContractError)])

@@ -82,8 +82,7 @@ def test_a_report_that_still_grows_is_left(works: Works) -> None:
     file.write_bytes(BOOK)
     marks = seen_quiet(works, marks)
     assert [] == works.queue.jobs()
-    assert 0 == tick(works, marks).reports
-    assert 1 == tick(works, tick(works, marks).left).reports
+    assert 1 == tick(works, marks).reports
 
 
 def test_a_report_that_grows_while_it_is_taken_is_taken_again(works: Works, monkeypatch: pytest.MonkeyPatch) -> None:

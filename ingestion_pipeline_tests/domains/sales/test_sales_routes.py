@@ -1,9 +1,9 @@
 """S3's endpoints through a real server, with a real worker behind: bodies and words as the seed has them."""
 
 import hashlib
+import socket
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,8 +14,10 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from ingestion_pipeline.domains.sales.jobs import PLATFORMS, ingest_job
-from ingestion_pipeline.domains.sales.routes import MAX_FILE_BYTES, MOST_UNFINISHED
+from ingestion_pipeline.domains.sales.cron import PATH as CRON_PATH
+from ingestion_pipeline.domains.sales.inputs import MOST_FILE_BYTES, PLATFORMS
+from ingestion_pipeline.domains.sales.jobs import ingest_job
+from ingestion_pipeline.domains.sales.routes import MOST_UNFINISHED, RATE
 from ingestion_pipeline.storage.embedded import EmbeddedServer
 from ingestion_pipeline_tests.command import eventually
 from ingestion_pipeline_tests.conftest import DATA, TEMPLATE
@@ -25,36 +27,23 @@ from ingestion_pipeline_tests.domains.sales.kdp_reports import Sale, estimate_sh
 from ingestion_pipeline_tests.domains.sales.served_sales import (
     AUTHOR,
     CRON,
-    PING_SECRET,
     READER,
+    SERVED,
     SHEET,
     UPLOADER,
     Served,
-    served,
 )
+from ingestion_pipeline_tests.intake.process import running
 from ingestion_pipeline_tests.intake.test_routing import refused
 
 BOOK = workbook(estimate_sheets([Sale(), Sale(marketplace="Amazon.de", currency="EUR")]))
 NAME = "KDP_Dashboard-1.xlsx"
-MANUAL, CRON_PATH = "/api/ingestion/manual", "/api/ingestion/cron"
+MANUAL = "/api/ingestion/manual"
 SEARCH_PATH = """
 select unnest(setconfig) as setting from pg_db_role_setting
 where setrole = 0 and setdatabase = (select oid from pg_database where datname = %s)
 """
 """What the migrations gave the database; a clone does not inherit it."""
-PING = f"/api/ingestion/gumroad/ping/{PING_SECRET}"
-
-
-@pytest.fixture(scope="module")
-def _service(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with served(server, tmp_path_factory.mktemp("sales")) as found:
-        yield found
-
-
-@pytest.fixture
-def service(_service: Served) -> Served:
-    _service.clear()
-    return _service
 
 
 def platform_path(platform: str = "amazon_kdp") -> str:
@@ -201,7 +190,9 @@ def test_others_are_refused(service: Served) -> None:
     """Nobody, a token without the scope, the scheduler's secret; and persons do not run the cron."""
     for who in ({}, {"x-app-token": "wrong"}, CRON):
         refused(service.post(MANUAL, who, {"platform": "gumroad"}), 401)
-        refused(service.send("amazon_kdp", BOOK, NAME, who), 401)
+        answer = service.send("amazon_kdp", BOOK, NAME, who)
+        refused(answer, 401)
+        assert "close" == answer.headers["connection"]  # the file was not read: nothing else can follow it
         refused(service.status(str(uuid4()), who), 401)
     refused(service.post(MANUAL, application("other"), {"platform": "gumroad"}), 403)
     for who in ({}, AUTHOR, UPLOADER):
@@ -303,7 +294,7 @@ def test_a_file_of_200_megabytes_is_taken_without_holding_it(service: Served) ->
     thread.start()
     headers = {**AUTHOR, "content-type": "application/octet-stream"}
     try:
-        answer = service.intake.client.post(platform_path(), content=big(MAX_FILE_BYTES), headers=headers, timeout=120)
+        answer = service.intake.client.post(platform_path(), content=big(MOST_FILE_BYTES), headers=headers, timeout=120)
     finally:
         over.set()
         thread.join()
@@ -311,16 +302,13 @@ def test_a_file_of_200_megabytes_is_taken_without_holding_it(service: Served) ->
     assert peak - before < 100 * 1024**2
     sha256 = answer.json()["file_sha256"]
     kept = Path(service.options.files_url, sha256[:2], sha256)
-    assert MAX_FILE_BYTES == kept.stat().st_size
+    assert MOST_FILE_BYTES == kept.stat().st_size
     kept.unlink()
 
 
 def test_a_larger_file_is_413(service: Served) -> None:
     """Declared, it is refused before it is sent; nothing is kept of it."""
-    head = (
-        f"POST {platform_path()} HTTP/1.1\r\nhost: x\r\ncontent-type: {SHEET}\r\n"
-        f"authorization: {AUTHOR['authorization']}\r\ncontent-length: {MAX_FILE_BYTES + 10**6}\r\n\r\n"
-    )
+    head = upload_head(MOST_FILE_BYTES + 10**6)
     assert b" 413 " in service.intake.exchange(head.encode()).split(b"\r\n")[0]
     assert [] == service.queue.jobs()
 
@@ -344,48 +332,146 @@ def test_a_form_with_other_parts_is_refused(service: Served) -> None:
     assert "owner" in str(refused(answer, 422)["errors"])
 
 
-def test_a_person_has_a_limited_number_of_unfinished_jobs(service: Served) -> None:
-    """The next is told to wait."""
-    for number in range(MOST_UNFINISHED):
-        service.queue.enqueue(ingest_job("gumroad", {"sale_id": str(number)}, owner_id="author"))
-    answer = service.send("amazon_kdp", BOOK, NAME)
+@pytest.mark.parametrize(
+    ("kind", "owner", "who", "other"),
+    [("person", "author", AUTHOR, UPLOADER), ("application", "application:uploader", UPLOADER, AUTHOR)],
+)
+def test_a_caller_has_a_limited_number_of_unfinished_jobs(
+    service: Served, kind: str, owner: str, who: dict[str, str], other: dict[str, str]
+) -> None:
+    """The next is told to wait, until one of them is over."""
+    service.owner.execute(
+        "insert into operations.jobs (job_type, owner_id, unique_key) "
+        "select 'platform_ingest', %s, number::text from generate_series(1, %s) as number",
+        [owner, MOST_UNFINISHED[kind]],
+    )
+    answer = service.send("amazon_kdp", BOOK, NAME, who)
     refused(answer, 429)
     assert "60" == answer.headers["retry-after"]
-    assert 202 == service.send("amazon_kdp", BOOK, NAME, UPLOADER).status_code
+    assert 202 == service.send("amazon_kdp", BOOK, NAME, other).status_code
+    (row,) = service.rows("select job_id::text from operations.jobs where unique_key = '1'")
+    service.queue.cancel(row["job_id"])
+    assert 202 == service.send("amazon_kdp", BOOK, NAME, who).status_code
 
 
-@pytest.fixture
-def pool() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor() as threads:
-        yield threads
+@pytest.mark.parametrize("path", [MANUAL, "/api/ingestion/gumroad/ping/guess"])
+def test_an_address_may_not_call_without_end(service: Served, path: str) -> None:
+    """Neither with credentials that are guessed nor at paths that are; others go on."""
+    most = int(RATE.partition("/")[0])
+    there = httpx.HTTPTransport(local_address=f"127.0.{len(path)}.1")
+    with httpx.Client(base_url=service.intake.client.base_url, transport=there) as client:
+        statuses = {client.post(path, json={"sale_id": "x"}).status_code for _ in range(most)}
+        assert {401 if path == MANUAL else 404} == statuses
+        answer = client.post(path, json={})
+    refused(answer, 429)
+    assert int(answer.headers["retry-after"]) > 0
+    assert 202 == service.post(MANUAL, AUTHOR, {"platform": "gumroad"}).status_code
 
 
-def test_the_cron_waits_for_due_jobs_and_counts_them(service: Served, pool: ThreadPoolExecutor) -> None:
-    """Ten of twelve at most, and each that fails counts as one that was worked on; a line in cron_logs."""
-    for number in range(12):
-        service.queue.enqueue(ingest_job("amazon_kdp", {"file_sha256": f"{number:064}"}, owner_id="author"))
-    answer = pool.submit(service.post, CRON_PATH, CRON)
-    eventually(lambda: service.rows("select from operations.cron_logs where status = 'running'"))
-    service.work()
-    assert (200, {"processed": 10}) == (answer.result().status_code, answer.result().json())
-    (log,) = service.rows(
-        "select path, status, processed_count, finished_at >= started_at as ended from operations.cron_logs"
+@pytest.mark.parametrize("as_form", [True, False], ids=["form", "query"])
+@pytest.mark.parametrize(
+    ("said", "stored"),
+    [
+        ("2026-03-05T10:00:00+02:00", "2026-03-05T08:00:00"),
+        ("2026-03-05T08:00:00Z", "2026-03-05T08:00:00"),
+        ("2026-03-05", "2026-03-05T00:00:00"),
+    ],
+)
+def test_a_sender_may_say_when_a_file_was_exported(service: Served, said: str, stored: str, *, as_form: bool) -> None:
+    """Of two reports that say the same, the one exported last is right, whichever came last."""
+    newer, older = (workbook(estimate_sheets([Sale(royalty=royalty)])) for royalty in ("9.00", "1.00"))
+    service.done(service.send("amazon_kdp", newer, NAME))
+    assert "completed" == service.done(exported(service, older, said, as_form=as_form))["status"]
+    assert [{"royalty": "9.00000000"}] == service.rows(
+        "select royalty::text from sales.sales_events where superseded_by is null"
     )
-    assert {"path": CRON_PATH, "status": "success", "processed_count": 10, "ended": True} == log
+    (file,) = service.rows(
+        "select exported_at at time zone 'UTC' as it from sales.report_files order by exported_at limit 1"
+    )
+    assert stored == file["it"].isoformat()
 
 
-@pytest.mark.parametrize("header", [CRON, {"x-vercel-cron-secret": CRON["authorization"].removeprefix("Bearer ")}])
-def test_the_cron_has_nothing_to_do(service: Served, header: dict[str, str]) -> None:
-    """Jobs of other kinds are not its business; it answers at once."""
-    service.owner.execute("insert into operations.jobs (job_type, owner_id) values ('market_ingest', 'x')")
-    assert {"processed": 0} == service.post(CRON_PATH, header).json()
+@pytest.mark.parametrize("as_form", [True, False], ids=["form", "query"])
+@pytest.mark.parametrize("said", ["2099-01-01T00:00:00Z", "1999-12-31", "yesterday", "", "0001-01-01T00:00:00+23:59"])
+def test_a_file_cannot_have_been_exported_then(service: Served, said: str, *, as_form: bool) -> None:
+    """It would win against every later report, or means nothing; nothing is kept."""
+    document = refused(exported(service, BOOK, said, as_form=as_form), 422)
+    assert ["exported_at"] == [error["field"] for error in document["errors"]]  # type: ignore[attr-defined]
+    assert ([], []) == (service.queue.jobs(), service.rows("select from sales.report_files"))
 
 
-def test_the_cron_does_not_wait_for_ever(service: Served) -> None:
-    """No worker: what was not worked on is not counted, and stays due."""
-    service.queue.enqueue(ingest_job("amazon_kdp", {"file_sha256": "0" * 64}, owner_id="author"))
-    assert {"processed": 0} == service.post(CRON_PATH, CRON).json()
-    assert "QUEUED" == service.queue.jobs()[0].status
+def exported(service: Served, content: bytes, said: str, *, as_form: bool) -> httpx.Response:
+    """A file with when it was exported, in a form or as the body."""
+    if as_form:
+        return service.intake.client.post(
+            platform_path(), files={"file": (NAME, content)}, data={"exported_at": said}, headers=AUTHOR
+        )
+    return service.intake.client.post(
+        platform_path(), params={"exported_at": said}, content=content, headers={**AUTHOR, "content-type": SHEET}
+    )
+
+
+def test_one_byte_too_many_is_413_without_a_length_too(service: Served) -> None:
+    """Chunked: how much comes is seen only when it has."""
+    headers = {**AUTHOR, "content-type": "application/octet-stream"}
+    answer = service.intake.client.post(platform_path(), content=big(MOST_FILE_BYTES + 1), headers=headers, timeout=120)
+    refused(answer, 413)
+    assert ([], []) == (service.queue.jobs(), service.rows("select from sales.report_files"))
+    assert [] == upload_files(service)
+
+
+def test_a_sender_who_hangs_up_leaves_nothing(service: Served) -> None:
+    """What came of the file is gone from the disk."""
+    with socket.create_connection(("127.0.0.1", service.intake.port), timeout=30) as connection:
+        connection.sendall(upload_head(1000).encode() + b"x" * 999)
+        eventually(lambda: upload_files(service))
+    eventually(lambda: not upload_files(service))
+    assert [] == service.queue.jobs()
+
+
+def test_a_disk_that_is_full_is_503(service: Served) -> None:
+    """Nothing is kept; when there is room again the same file is taken."""
+    workers = service.intake.workers()
+    limits = workers[0].rlimit(psutil.RLIMIT_FSIZE)
+    content = bytes(4 * 1024**2)
+    try:
+        for worker in workers:
+            worker.rlimit(psutil.RLIMIT_FSIZE, (2 * 1024**2, limits[1]))
+        answer = service.send("amazon_kdp", content, NAME)
+    finally:
+        for worker in workers:
+            worker.rlimit(psutil.RLIMIT_FSIZE, limits)
+    assert "cannot be stored" in str(refused(answer, 503)["detail"])
+    assert [] == upload_files(service)
+    assert 202 == service.send("amazon_kdp", content, NAME).status_code
+
+
+def test_a_file_that_stops_coming_is_408(service: Served, server: EmbeddedServer, tmp_path: Path) -> None:
+    """After BODY_TIMEOUT_SECONDS in which nothing came."""
+    address = server.url(role="pipeline_intake", database=service.owner.info.dbname)
+    with running(address, tmp_path, SERVED, BODY_TIMEOUT_SECONDS="0.2") as intake:
+        assert b" 408 " in intake.exchange(upload_head(1000).encode() + b"x" * 999).split(b"\r\n")[0]
+    assert [] == service.queue.jobs()
+
+
+def upload_head(length: int) -> str:
+    return (
+        f"POST {platform_path()} HTTP/1.1\r\nhost: x\r\ncontent-type: {SHEET}\r\n"
+        f"authorization: {AUTHOR['authorization']}\r\ncontent-length: {length}\r\n\r\n"
+    )
+
+
+def upload_files(service: Served) -> list[str]:
+    """The nameless files that the server holds open."""
+    links = [link for worker in service.intake.workers() for link in Path(f"/proc/{worker.pid}/fd").iterdir()]
+    return [found for link in links if (found := read_link(link)).endswith("(deleted)")]
+
+
+def read_link(link: Path) -> str:
+    try:
+        return str(link.readlink())
+    except FileNotFoundError:  # closed meanwhile
+        return ""
 
 
 def test_the_seed_s_monitoring_runs_unchanged(service: Served) -> None:
@@ -403,47 +489,6 @@ def test_the_seed_s_monitoring_runs_unchanged(service: Served) -> None:
     assert ("success", 0) == (log["status"], log["processed_count"])
     assert (failed["job_id"], failed["error"]) == (str(job["id"]), job["error_message"])
     assert (failed["job_id"], 1, "failed") == (str(attempt["job_id"]), attempt["attempt_number"], attempt["status"])
-
-
-def pinged(service: Served, path: str = PING, **fields: str) -> httpx.Response:
-    return service.intake.client.post(path, data={"seller_id": "x", "price": "999", "test": "true", **fields})
-
-
-def test_a_ping_asks_for_the_sale_that_it_names(service: Served) -> None:
-    """Of the account's owner; sent again, the same job. Nothing else of it is kept."""
-    for _ in range(2):
-        answer = pinged(service, sale_id="A-m3CDDC5dlrSdKZp0RFhA==", resource_name="refund")
-        assert (200, {"received": True}) == (answer.status_code, answer.json())
-    (job,) = service.queue.jobs()
-    assert ("author", {"platform": "gumroad", "payload": {"sale_id": "A-m3CDDC5dlrSdKZp0RFhA=="}}) == (
-        job.owner_id,
-        job.input_data,
-    )
-    answer = service.intake.client.post(PING, json={"sale_id": "another", "url_params": {"a": [1]}})
-    assert (200, 2) == (answer.status_code, len(service.queue.jobs()))
-
-
-@pytest.mark.parametrize("secret", ["x", PING_SECRET + "x", PING_SECRET.upper(), "%00"])
-def test_a_ping_at_another_path_is_404(service: Served, secret: str) -> None:
-    """As if there were nothing, and no job is made."""
-    refused(pinged(service, f"/api/ingestion/gumroad/ping/{secret}", sale_id="x"), 404)
-    assert [] == service.queue.jobs()
-
-
-@pytest.mark.parametrize("fields", [{}, {"sale_id": ""}, {"sale_id": "../x"}, {"sale_id": "x" * 201}])
-def test_a_ping_without_a_sale_is_422(service: Served, fields: dict[str, str]) -> None:
-    """Gumroad's pings of a resource always name one."""
-    refused(pinged(service, **fields), 422)
-    assert [] == service.queue.jobs()
-
-
-def test_the_secret_of_pings_is_not_logged(service: Served) -> None:
-    """Neither by the server nor in the request log."""
-    pinged(service, sale_id="x")
-    pinged(service, sale_id="")
-    eventually(lambda: service.rows("select from operations.api_requests where path like '%ping%'"))
-    assert PING_SECRET not in service.intake.printed()
-    assert [] == service.rows("select from operations.api_requests where path like %s", f"%{PING_SECRET}%")
 
 
 def test_the_document_shows_the_endpoints(service: Served) -> None:

@@ -59,10 +59,24 @@ def test_a_caller_sees_only_what_is_theirs(postgres: Postgres, database_url: str
 
 
 @pytest.mark.parametrize(
-    "change", ["net_units = 7", "currency = 'usd'", "fx_rate = -1", "royalty_usd = null", "period_end = '2020-01-01'"]
-)
+    "change",
+    [
+        "net_units = 7", "currency = 'usd'", "fx_rate = -1", "royalty_usd = null", "period_end = '2020-01-01'",
+        "period_start = '1999-12-31'", "period_end = '9999-12-31'",
+    ],
+)  # fmt: skip
 def test_the_database_refuses_what_cannot_be(postgres: Postgres, change: str) -> None:
     """Whoever writes it."""
     store(postgres, report(row()))
     with postgres.transaction() as connection, pytest.raises(psycopg.errors.CheckViolation):
         connection.execute(f"update sales.sales_events set {change}".encode())
+
+
+@pytest.mark.parametrize(
+    "change", ["'0001-01-01', '2026-01-31'", "'2026-01-01', '9999-12-31'", "'2030-01-01', '2026-01-01'"]
+)
+def test_a_report_covers_days_that_can_be(postgres: Postgres, change: str) -> None:
+    """Each month of it is built."""
+    store(postgres, report(row()))
+    with postgres.transaction() as connection, pytest.raises(psycopg.errors.CheckViolation):
+        connection.execute(f"update sales.report_files set (period_start, period_end) = ({change})".encode())
