@@ -107,12 +107,13 @@ comment on table sales.sales_events is
 'where it stands in which file. Overlapping exports meet on the natural key. A row with superseded_by is kept and not '
 'counted: a final month, a newer export, another sheet of KDP, or Draft2Digital says the same.';
 create index sales_events_period on sales.sales_events (owner_id, platform, period_start);
--- the distributor Smashwords in Draft2Digital's reports: sales.supersede asks for its first day of a month
+-- the distributor Smashwords in Draft2Digital's reports: sales.supersede_smashwords asks for its days
 create index sales_events_listed on sales.sales_events (owner_id, period_start)
 where platform = 'draft2digital' and storefront ilike 'smashwords%';
 
--- sales.apply_rates asks for the rows that a rate is for
+-- freshness asks for the newest
 create index sales_events_exported on sales.sales_events (exported_at);
+-- sales.apply_rates asks for the rows that a rate is for
 create index sales_events_rated on sales.sales_events (currency, period_end) where currency <> 'USD';
 
 create table sales.ledger_months (

@@ -93,6 +93,20 @@ def test_apple_reports_windows_across_months():
 
 
 @pytest.mark.parametrize(
+    ("others", "start", "end"),
+    [
+        ([], date(2024, 3, 30), date(2024, 3, 30)),
+        ([sale(MARCH), sale(date(2024, 3, 9))], MARCH, date(2024, 3, 9)),
+        ([sale(MARCH, date(2024, 3, 31))], MARCH, date(2024, 3, 31)),
+        ([apple_window(date(2024, 3, 31), days=28)], date(2024, 3, 30), date(2024, 4, 27)),
+    ],
+)
+def test_the_period_of_a_report_is_of_its_rows_within_a_month(others, start, end):
+    """A window that begins in the month before does not make it a report of that month too."""
+    assert parse(report([apple_window(date(2024, 2, 25)), *others])).period == Period(start=start, end=end)
+
+
+@pytest.mark.parametrize(
     ("text", "is_final"), [("True", True), ("TRUE", True), ("Yes", True), ("1", True), ("False", False), ("", False)]
 )
 def test_verified_is_final(text, is_final):
@@ -219,6 +233,14 @@ def test_dates_are_read_however_they_are_written(day_format):
     assert [row["period_start"] for row in rows_of(*(sale(it, day_format=day_format) for it in days))] == days
 
 
+@pytest.mark.parametrize("text", ["2024-11", "11/2024", "November 2024", "Nov. 2024", "nov-2024", "2024/11"])
+def test_a_month_is_its_days(text):
+    """The first as Start Date, the last as End Date; beside other dates too."""
+    rows = rows_of(sale() | {"Start Date": text, "End Date": text}, sale() | {"End Date": text}, sale())
+    found = [(row["period_start"], row["period_end"]) for row in rows]
+    assert found == [(date(2024, 11, 1), date(2024, 11, 30)), (MARCH, date(2024, 11, 30)), (MARCH, MARCH)]
+
+
 @pytest.mark.parametrize(
     ("other", "day"),
     [("25.03.2024", date(2024, 3, 5)), ("03.25.2024", date(2024, 5, 3)), ("05.03.2024", date(2024, 3, 5))],
@@ -300,6 +322,9 @@ def test_amounts_are_exact(text, value):
         ({"Net_Unit_Sales": "7"}, "Net Unit Sales", "Units Sold less Units Returned"),
         ({"Start_Date": "yesterday"}, "Start Date", "a date"),
         ({"Start_Date": "2024-02-30"}, "Start Date", "a date"),
+        ({"Start_Date": "2024-13"}, "Start Date", "a date"),
+        ({"Start_Date": "202411"}, "Start Date", "a date"),
+        ({"Start_Date": "5 Floreal 2024"}, "Start Date", "a date"),
         ({"Start_Date": "0024-02-03"}, "Start Date", "a date from 1990"),
         ({"End_Date": "2024-03-01"}, "End Date", "a day not before Start Date"),
         ({"Title_ID": "", "Ebook_ISBN": ""}, "Title ID", "an id, or an ISBN"),

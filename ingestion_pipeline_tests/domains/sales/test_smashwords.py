@@ -1,4 +1,4 @@
-"""Smashwords' report: cuts, coupons, payments, accrued and credited, and what Draft2Digital reports as well."""
+"""Smashwords' report: cuts, coupons, payments, accrued and credited."""
 
 import io
 from datetime import date
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingestion_pipeline.domains.sales import draft2digital, smashwords
+from ingestion_pipeline.domains.sales import smashwords
 from ingestion_pipeline.domains.sales.contracts import PAYMENTS, SALES_EVENTS, Period, QuarantineError
 from ingestion_pipeline_tests.domains.sales import d2d_reports
 from ingestion_pipeline_tests.domains.sales.smashwords_reports import HEADER, own_sale, payment, report, retailer_sale
@@ -211,31 +211,6 @@ def test_a_file_that_a_spreadsheet_saved_is_read_as_well(title):
 def test_line_ends_and_encodings(encoding, line_end):
     rows = rows_of(own_sale(author="Inès Höt"), retailer_sale(), encoding=encoding, line_end=line_end)
     assert [row["author"] for row in rows] == ["Inès Höt", "Inez Hot (NovelistInezHot)"]
-
-
-def events(module, content):
-    return module.parse(io.BytesIO(content), "report").rows
-
-
-def moved(*days, distributor="Smashwords"):
-    sales = [d2d_reports.sale(day, Distributor=distributor, Vendor="Kobo") for day in days]
-    return events(draft2digital, d2d_reports.report(sales))
-
-
-def test_a_sale_that_draft2digital_reports_counts_once():
-    """From the first day of a month that Draft2Digital lists; other months and earlier days stay with Smashwords."""
-    days = ["2024-02-28", "2024-03-09", "2024-03-10", "2024-03-31", "2024-04-01"]
-    own = events(smashwords, report(own_sale(date=f"{day} 5:18") for day in days))
-    is_twice = smashwords.is_reported_by_draft2digital(
-        own, moved(date(2024, 3, 12), date(2024, 3, 10), date(2024, 5, 1))
-    )
-    assert is_twice.tolist() == [False, False, True, True, False]
-
-
-@pytest.mark.parametrize("other", [moved(), moved(date(2024, 3, 1), distributor="Apple")])
-def test_other_sales_of_draft2digital_change_nothing(other):
-    own = events(smashwords, report([own_sale(), retailer_sale()]))
-    assert smashwords.is_reported_by_draft2digital(own, other).tolist() == [False, False]
 
 
 SALES = st.builds(
