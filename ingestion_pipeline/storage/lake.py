@@ -110,15 +110,17 @@ class Lake:
             ContractError: a batch lacks a declared column, has other types, or nulls in a column without.
             StoreUnavailableError: the lake cannot be written; nothing was added.
         """
-        if self.has_batch(table, writer=writer, batch_number=batch_number):
-            return False
         problems: list[Exception] = []
         rows = pa.RecordBatchReader.from_batches(arrow_schema(table), _conformed_batches(table, batches, problems))
         properties = CommitProperties(app_transactions=[Transaction(writer, batch_number)])
         with self._reached(self.uri(table)):
             self._ensure(table)
+            # one and the same version is asked and added to: of two writers, the slower one's commit is refused
+            delta = DeltaTable(self.uri(table))
+            if _has_batch(delta, writer, batch_number):
+                return False
             try:
-                write_deltalake(self.uri(table), rows, mode="append", commit_properties=properties)
+                write_deltalake(delta, rows, mode="append", commit_properties=properties)
             except Exception as error:  # noqa: BLE001
                 # what the source of the rows raised is only a text by now
                 raise problems[0] if problems else error from None
@@ -128,8 +130,7 @@ class Lake:
         """Has this batch of `writer`, or a later one, been added?"""
         with self._reached(self.uri(table)):
             delta = self._open(table)
-            last = None if delta is None else delta.transaction_version(writer)
-        return last is not None and last >= batch_number
+            return delta is not None and _has_batch(delta, writer, batch_number)
 
     def delete(self, table: Table, predicate: str) -> int:
         """Deletes the rows for which `predicate` holds, in one commit; returns how many.
@@ -360,6 +361,11 @@ def _line(error: Exception) -> str:
 def _filters(table: Table, window: Window) -> list[tuple[str, str, str]]:
     day = table.partition_column or ""
     return [(day, ">=", str(window.first_day)), (day, "<=", str(window.last_day))]
+
+
+def _has_batch(delta: DeltaTable, writer: str, batch_number: int) -> bool:
+    last = delta.transaction_version(writer)
+    return last is not None and last >= batch_number
 
 
 def _is_local(root: str) -> bool:

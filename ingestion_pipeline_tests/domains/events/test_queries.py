@@ -114,7 +114,7 @@ def intake(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 def person(subject: str) -> dict[str, str]:
-    claims = {"sub": subject, "aud": "authenticated", "exp": int(time.time()) + 600}
+    claims = {"sub": subject, "aud": "authenticated", "exp": int(time.time()) + 86_400}
     return {"authorization": f"Bearer {jwt.encode(claims, JWT_SECRET, algorithm='HS256')}"}
 
 

@@ -123,7 +123,7 @@ def application(name: str) -> dict[str, str]:
 
 
 def person(subject: str) -> dict[str, str]:
-    claims = {"sub": subject, "aud": "authenticated", "exp": int(time.time()) + 600}
+    claims = {"sub": subject, "aud": "authenticated", "exp": int(time.time()) + 86_400}
     return {"authorization": f"Bearer {jwt.encode(claims, JWT_SECRET, algorithm='HS256')}"}
 
 
