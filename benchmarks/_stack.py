@@ -36,9 +36,9 @@ def free_ports(count: int) -> list[int]:
 
 def environment_of(home: str) -> dict[str, str]:
     """The mock provider, an embedded database and a lake in `home`; snapshots only when they are asked for."""
-    webserver, location = free_ports(2)
+    webserver, location, intake = free_ports(3)
     unset = dict.fromkeys(("DATABASE_URL", "DAGSTER_PG_URL", "REDIS_URL", "LAKE_URL", "ALERT_WEBHOOK_URL"), "")
-    ports = {"WEBSERVER_PORT": str(webserver), "CODE_LOCATION_PORT": str(location)}
+    ports = {"WEBSERVER_PORT": str(webserver), "CODE_LOCATION_PORT": str(location), "PORT": str(intake)}
     given = {"INGESTION_HOME": home, "INGESTION_PROVIDER": "mock", "INGESTION_CRON_EXPRESSION": "0 0 1 1 *"}
     return unset | ports | given | {"LOG_LEVEL": "warning"}
 
