@@ -1,0 +1,17 @@
+"""The intake with the endpoints of rollups. `python -m ingestion_pipeline_tests.domains.community.served_rollups`."""
+
+from ingestion_pipeline.asgi import create_app
+from ingestion_pipeline.domains.community.rollup_routes import endpoints
+from ingestion_pipeline.intake.endpoints import HttpDomain
+from ingestion_pipeline.intake.server import serve
+from ingestion_pipeline.settings import Settings
+
+SERVED = ("-m", "ingestion_pipeline_tests.domains.community.served_rollups")
+
+if __name__ == "__main__":
+    settings = Settings.from_environment()
+    serve(
+        settings,
+        lambda: create_app(settings, domains=[lambda found: HttpDomain(endpoints=endpoints(found))]),
+        tell=print,
+    )
