@@ -11,9 +11,13 @@ from functools import partial
 from fastapi import FastAPI
 
 from ingestion_pipeline.core.logs import configure_logging
+from ingestion_pipeline.domains.community import routes as community
+from ingestion_pipeline.domains.community import status as community_status
 from ingestion_pipeline.domains.events import routes as events
 from ingestion_pipeline.domains.market import routes as market
+from ingestion_pipeline.domains.market import status as market_status
 from ingestion_pipeline.domains.operations import routes as operations
+from ingestion_pipeline.domains.operations import status as operations_status
 from ingestion_pipeline.domains.property import routes as property_data
 from ingestion_pipeline.domains.sales import routes as sales
 from ingestion_pipeline.intake.endpoints import CALLER_KINDS, HttpDomain
@@ -37,8 +41,18 @@ DOMAINS: tuple[Domain, ...] = (
     market.http,
     property_data.http,
     sales.http,
+    *community.PARTS,
     partial(operations.http, job_types=JOB_TYPES, delivery_types=DELIVERY_TYPES),
     partial(invalidations, warmers=WARMERS),
+)
+STATUS_SECTIONS = (
+    operations_status.HEALTH,
+    operations_status.QUEUES,
+    operations_status.RATES,
+    operations_status.FRESHNESS,
+    community_status.LEADERBOARDS,
+    market_status.MARKETS,
+    operations_status.PATHS,
 )
 
 
@@ -52,7 +66,7 @@ def create_app(settings: Settings | None = None, *, domains: Sequence[Domain] = 
     configure_logging(settings.log_level, style=settings.log_format, secrets=settings.secrets())
     found = services(settings)
     parts = [domain(found) for domain in domains]
-    parts.append(service_domain(found, lambda: document))
+    parts.append(service_domain(found, lambda: document, STATUS_SECTIONS))
     document = openapi(TITLE, VERSION, DESCRIPTION, parts)
 
     @asynccontextmanager

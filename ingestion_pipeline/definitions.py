@@ -3,6 +3,8 @@
 import dagster as dg
 
 from ingestion_pipeline.core.logs import configure_logging
+from ingestion_pipeline.domains.community import content_handlers, rollup_handlers
+from ingestion_pipeline.domains.community import definitions as community
 from ingestion_pipeline.domains.events import definitions as events
 from ingestion_pipeline.domains.market import definitions as market
 from ingestion_pipeline.domains.market import handlers as market_handlers
@@ -25,6 +27,8 @@ HANDLERS = {
     **market_handlers.HANDLERS,
     **property_handlers.HANDLERS,
     **sales_handlers.HANDLERS,
+    **content_handlers.HANDLERS,
+    **rollup_handlers.HANDLERS,
     **warming_handlers(WARMERS),
 }
 
@@ -33,6 +37,7 @@ defs = dg.Definitions.merge(
     events.defs,
     property_data.defs,
     sales.defs,
+    community.defs,
     operations.defs,
     jobs_definitions(HANDLERS),
     dg.Definitions(sensors=[drop_sensor(DELIVERY_TYPES)]),

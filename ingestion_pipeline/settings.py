@@ -7,18 +7,25 @@ names the variable, the value and what is expected; secrets are never printed.
 import os
 import re
 from collections.abc import Mapping
-from contextlib import suppress
-from datetime import UTC, date, datetime
-from ipaddress import ip_network
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from croniter import CroniterBadDateError, croniter
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from ingestion_pipeline.core.errors import ConfigurationError
 from ingestion_pipeline.core.funnels import parse_funnels
+from ingestion_pipeline.core.setting_rules import (
+    require_cron,
+    require_names,
+    require_networks,
+    require_path_secret,
+    require_rate,
+    require_secrets,
+    require_signing_key,
+    split_texts,
+)
 from ingestion_pipeline.core.silence import parse_silence
 from ingestion_pipeline.core.urls import (
     HTTP_SCHEMES,
@@ -40,8 +47,7 @@ Provider = Literal["mock", "file", "coingecko", "binance"]
 _DATABASE_SCHEMES = ("postgresql://", "postgres://", "postgresql+psycopg://", "postgresql+psycopg2://")
 _REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 _DROP_SCHEMES = ("s3://", "gs://", "file://")
-_SECRET_LISTS = ("webhook_secret", "webhook_secrets", "alert_targets")
-_CRON_FIELDS = 5
+_SECRET_LISTS = ("webhook_secret", "webhook_secrets", "stripe_webhook_secret", "alert_targets")
 _DAY = re.compile(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])")
 _TABLE = re.compile(r"[a-z_][a-z0-9_]*\.[a-z_][a-z0-9_]*")
 _SIZE = re.compile(r"[1-9]\d*(MB|GB)")
@@ -50,11 +56,6 @@ _NAME_LISTS = {
     "fred_series": (re.compile(r"[A-Z0-9_.-]{1,64}"), "FRED series such as MORTGAGE30US,UNRATE"),
 }
 _OWNER = r"^[A-Za-z0-9][A-Za-z0-9@._:-]{0,99}$"
-_PATH_PART = re.compile(r"[A-Za-z0-9_-]{16,200}")
-_SOURCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_SHORTEST_WEBHOOK_SECRET = 16
-_SHORTEST_SIGNING_KEY = 32  # RFC 7518: HS256 needs 256 bits
-_RATE = re.compile(r"[1-9]\d{0,8}/(second|minute|hour|day)|0")
 
 
 class Settings(BaseSettings):
@@ -184,6 +185,21 @@ class Settings(BaseSettings):
         None, description="Last part of the path of Gumroad's pings, which is their only secret; closed when unset"
     )
 
+    # Community (seed S4)
+    stripe_webhook_secret: SecretStr | None = Field(
+        None, description="Signing secret of Stripe's endpoint, `new,old` while it is rolled; closed when unset"
+    )
+    abuse_user_agents: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("HeadlessChrome", "PhantomJS", "Puppeteer", "Playwright", "Selenium", "Scrapy", "Lighthouse"),
+        description="Comma-separated parts of user agents whose events do not count, beside known bots",
+    )
+    abuse_events_per_address: int = Field(
+        1000, ge=1, description="Events of rules that an address may make on a day; of more none counts"
+    )
+    trending_half_life_hours: float = Field(
+        48.0, gt=0, le=8760, description="After how many hours an event is worth half in the trending score"
+    )
+
     # Jobs
     job_wait_seconds: float = Field(30.0, ge=0, le=300, description="How long a request waits for its job at most")
 
@@ -255,30 +271,25 @@ class Settings(BaseSettings):
     @classmethod
     def _split_names(cls, value: object, info: ValidationInfo) -> object:
         pattern, expected = _NAME_LISTS[str(info.field_name)]
-        names = tuple(part.strip().upper() for part in value.split(",")) if isinstance(value, str) else value
-        if not isinstance(names, tuple) or not all(map(pattern.fullmatch, names)) or len(set(names)) != len(names):
-            raise ValueError(f"expected comma-separated, different {expected}")
-        return names
+        return require_names(value, pattern, expected)
 
-    @field_validator("webhook_secret", "webhook_secrets")
+    @field_validator("abuse_user_agents", mode="before")
+    @classmethod
+    def _split_texts(cls, value: object) -> object:
+        return split_texts(value)
+
+    @field_validator("webhook_secret", "webhook_secrets", "stripe_webhook_secret")
     @classmethod
     def _secret_list(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
-        parts = [] if value is None else [part.strip() for part in value.get_secret_value().split(",")]
-        has_source = info.field_name == "webhook_secrets"
-        for part in parts:
-            source, _, secret = part.partition("=") if has_source else ("any", "", part)
-            if not _SOURCE.fullmatch(source) or len(secret) < _SHORTEST_WEBHOOK_SECRET:
-                shape = "source=secret pairs" if has_source else "secrets"
-                raise ValueError(
-                    f"expected comma-separated {shape}, each secret of {_SHORTEST_WEBHOOK_SECRET} characters"
-                )
+        if value is not None:
+            require_secrets(value.get_secret_value(), has_source=info.field_name == "webhook_secrets")
         return value
 
     @field_validator("gumroad_ping_secret")
     @classmethod
     def _unguessable(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not _PATH_PART.fullmatch(value.get_secret_value()):
-            raise ValueError("expected at least 16 characters, letters, digits, - and _ only: it is part of a path")
+        if value is not None:
+            require_path_secret(value.get_secret_value())
         return value
 
     @field_validator("webhook_silence")
@@ -290,32 +301,25 @@ class Settings(BaseSettings):
     @field_validator("trusted_proxies", mode="before")
     @classmethod
     def _networks(cls, value: object) -> object:
-        networks = tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
-        try:
-            return tuple(str(ip_network(network)) for network in networks)  # type: ignore[attr-defined]
-        except ValueError:
-            raise ValueError("expected comma-separated networks such as 10.0.0.0/8,fd00::/8") from None
+        return require_networks(value)
 
     @field_validator("jwt_secret")
     @classmethod
     def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and len(value.get_secret_value()) < _SHORTEST_SIGNING_KEY:
-            raise ValueError(f"expected at least {_SHORTEST_SIGNING_KEY} characters")
+        if value is not None:
+            require_signing_key(value.get_secret_value())
         return value
 
     @field_validator("events_rate_limit", "crawl_rate_limit")
     @classmethod
     def _rate(cls, value: str) -> str:
-        if not _RATE.fullmatch(value):
-            raise ValueError("expected a number of requests per second, minute, hour or day such as 60/minute, or 0")
+        require_rate(value)
         return value
 
     @field_validator("ingestion_cron_expression")
     @classmethod
     def _known_cron(cls, value: str) -> str:
-        # `0 0 31 2 *` is well formed and never comes
-        if len(value.split()) != _CRON_FIELDS or not croniter.is_valid(value) or not _has_next(value):
-            raise ValueError("expected a cron expression of five fields such as */15 * * * *")
+        require_cron(value)
         return value
 
     @field_validator("ingestion_first_day", mode="before")
@@ -411,12 +415,6 @@ def child_environment(values: Mapping[str, str]) -> dict[str, str]:
 def export(values: Mapping[str, str]) -> None:
     """Puts `values` into this process's environment, where Dagster's own configuration reads them."""
     os.environ.update(values)
-
-
-def _has_next(cron: str) -> bool:
-    with suppress(CroniterBadDateError):
-        return bool(croniter(cron, datetime(2025, 1, 1, tzinfo=UTC)).get_next(float))
-    return False
 
 
 def _first_problem(error: ValidationError) -> ConfigurationError:

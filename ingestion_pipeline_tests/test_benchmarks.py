@@ -24,7 +24,12 @@ TINY = {
     "health": ("seconds=1, rounds=1", {"ours:", "limit:", "ratio", "target"}),
     "job_drain": ("jobs=20", {"ours:", "peer:", "memory:", "ratio", "target"}),
     "jobs": ("jobs=20, workers=2, rounds=1", {"ours:", "peer:", "ratio", "target"}),
+    "leaderboards": ("rules=50, days=3, history_days=5, rounds=1", {"ours:", "peer:", "ratio", "target"}),
     "ohlc": ("symbols=5, days=2, bars_per_day=90, rounds=1", {"ours", "hand-written", "pandas", "ratio", "target"}),
+    "rollups": (
+        "events_per_day=2000, days=2, rules=50, rounds=1, times=(2,)",
+        {"ours", "hand-written", "ratio", "target"},
+    ),
     "roi_statistics": ("symbols=10, sample_size=2, rounds=1, years=1", {"ours", "empyrical", "ratio", "target"}),
     "sales_reports": (
         "kdp_rows=200, d2d_rows=500, rounds=1",
@@ -32,6 +37,7 @@ TINY = {
     ),
     "startup": ("imports=1, starts=1, runs=1", {"import", "up,", "run,", "memory,", "target:"}),
     "webhooks": ("webhooks=1, tick_sizes=(1,), rounds=1", {"bare:", "ours:", "ratio", "target"}),
+    "stripe_webhooks": ("events=100, requests_at_once=4, rounds=1", {"limit:", "ours:", "ratio", "target"}),
     "upsert": ("symbols=3, as_of_days=5, rounds=1", {"ours:", "limit:", "peer:", "ratio", "target"}),
 }
 

@@ -45,6 +45,7 @@ SECRETS = {
     "ALERT_TARGETS": f"json://{CANARY}.example.org",
     "GUMROAD_ACCESS_TOKEN": CANARY,
     "GUMROAD_PING_SECRET": CANARY * 2,
+    "STRIPE_WEBHOOK_SECRET": f"whsec_{CANARY * 2},whsec_{CANARY * 3}",
 }
 
 

@@ -47,6 +47,7 @@ OF_THE_INTAKE = {
     "WEBHOOK_SECRETS",
     "JOB_WAIT_SECONDS",
     "GUMROAD_PING_SECRET",
+    "STRIPE_WEBHOOK_SECRET",
 }
 DOCKERFILE = (PROJECT_ROOT / "deploy" / "Dockerfile").read_text()
 ENV_EXAMPLE = PROJECT_ROOT / ".env.example"

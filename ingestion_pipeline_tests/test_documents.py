@@ -24,6 +24,10 @@ import pytest
 import typer.main
 
 from ingestion_pipeline.cli import app
+from ingestion_pipeline.domains.community.content_tables import TABLES as CONTENT_TABLES
+from ingestion_pipeline.domains.community.donations_tables import TABLES as DONATION_TABLES
+from ingestion_pipeline.domains.community.leaderboard_tables import TABLES as LEADERBOARD_TABLES
+from ingestion_pipeline.domains.community.rollup_tables import TABLES as ROLLUP_TABLES
 from ingestion_pipeline.domains.events.tables import TABLES as EVENT_TABLES
 from ingestion_pipeline.domains.market.tables import TABLES as MARKET_TABLES
 from ingestion_pipeline.domains.property.tables import TABLES as PROPERTY_TABLES
@@ -41,7 +45,8 @@ MOST_PICTURE_BYTES = 300_000
 DEMO_DAYS = "14"
 # The block under this heading comes before every other of its document; that of the runbook before all SQL.
 SHELLS = {"RUNBOOK.md": "A shell for looking", "events.md": "A shell"}
-TABLES = (*MARKET_TABLES, *EVENT_TABLES, *PROPERTY_TABLES, *VALUATION_TABLES, *SALES_TABLES)
+COMMUNITY_TABLES = (*DONATION_TABLES, *CONTENT_TABLES, *ROLLUP_TABLES, *LEADERBOARD_TABLES)
+TABLES = (*MARKET_TABLES, *EVENT_TABLES, *PROPERTY_TABLES, *VALUATION_TABLES, *SALES_TABLES, *COMMUNITY_TABLES)
 
 # By its first line: why a block is not executed here.
 NOT_RUN = {
@@ -131,6 +136,10 @@ EXAMPLES = {
     "GUMROAD_URL": "https://proxy.example/gumroad",
     "GUMROAD_WINDOW_DAYS": "365",
     "GUMROAD_PING_SECRET": "an-unguessable-part-of-a-path",
+    "STRIPE_WEBHOOK_SECRET": "whsec_new…,whsec_old…",
+    "ABUSE_USER_AGENTS": "HeadlessChrome,Scrapy",
+    "ABUSE_EVENTS_PER_ADDRESS": "500",
+    "TRENDING_HALF_LIFE_HOURS": "24",
     "JOB_WAIT_SECONDS": "60",
     "CACHE_TTL_SECONDS": "60",
     "CACHE_TTL_MACRO": "600",

@@ -91,6 +91,12 @@ OUR_DEFAULTS: dict[str, Any] = {
     "GUMROAD_URL": "https://api.gumroad.com",
     "GUMROAD_WINDOW_DAYS": 120,
     "GUMROAD_PING_SECRET": None,
+    "STRIPE_WEBHOOK_SECRET": None,
+    "ABUSE_USER_AGENTS": (
+        *("HeadlessChrome", "PhantomJS", "Puppeteer", "Playwright", "Selenium", "Scrapy", "Lighthouse"),
+    ),
+    "ABUSE_EVENTS_PER_ADDRESS": 1000,
+    "TRENDING_HALF_LIFE_HOURS": 48.0,
     "JOB_WAIT_SECONDS": 30.0,
     "CACHE_STALE_SECONDS": 86_400,
     "ALERT_TARGETS": None,

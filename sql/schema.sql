@@ -1,5 +1,9 @@
 -- Generated from sql/migrations and sql/functions: python -m ingestion_pipeline_tests.sql.schema
 
+CREATE SCHEMA community;
+
+ALTER SCHEMA community OWNER TO postgres;
+
 CREATE SCHEMA events;
 
 ALTER SCHEMA events OWNER TO postgres;
@@ -19,6 +23,667 @@ ALTER SCHEMA property OWNER TO postgres;
 CREATE SCHEMA sales;
 
 ALTER SCHEMA sales OWNER TO postgres;
+
+CREATE FUNCTION community.attribute_donations() RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog'
+    AS $$
+declare
+    days date[];
+    attributed integer;
+begin
+    with found as (
+        update community.donations as kept
+        set author_id = rules.author_id, updated_at = clock_timestamp()
+        from community.rules as rules
+        where kept.author_id is null and kept.rule_id = rules.rule_id and rules.author_id <> ''
+        returning kept.paid_on
+    )
+    select count(*), coalesce(array_agg(found.paid_on), '{}') into attributed, days from found;
+    perform community.mark_dirty_days(days, 'author found');
+    return attributed;
+end
+$$;
+
+ALTER FUNCTION community.attribute_donations() OWNER TO postgres;
+
+CREATE FUNCTION community.claim_notifications(people integer, most integer, singles integer, lease interval, at timestamp with time zone DEFAULT clock_timestamp()) RETURNS TABLE(id uuid, idempotency_key text, person_id text, kind text, payload jsonb, created_at timestamp with time zone, batch_id uuid, attempts integer, lease_until timestamp with time zone, target text)
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog'
+    AS $$
+#variable_conflict use_column
+begin
+    perform pg_advisory_xact_lock(hashtextextended('community.claim_notifications', 0));
+    return query
+    with persons as materialized (
+        select person_id
+        from community.notifications
+        where due_at is not null
+        group by person_id
+        having min(due_at) <= at and coalesce(max(lease_until) <= at, true)
+        order by min(due_at)
+        limit people
+    ),
+    fresh as materialized (
+        select
+            id,
+            person_id,
+            digest <> 'none' as is_digest,
+            count(*) over (partition by person_id, digest <> 'none') as due_count
+        from (
+            select
+                waiting.*,
+                row_number() over (partition by person_id order by due_at, created_at, id) as place
+            from community.notifications as waiting
+            where due_at <= at and attempts = 0 and person_id in (select person_id from persons)
+        ) as placed
+        where place <= most
+    ),
+    batches as materialized (
+        select
+            person_id,
+            is_digest,
+            gen_random_uuid() as batch_id
+        from fresh
+        where is_digest or due_count > singles
+        group by person_id, is_digest
+    ),
+    chosen as materialized (
+        select
+            fresh.id,
+            batches.batch_id
+        from fresh
+        left join batches using (person_id, is_digest)
+        union all
+        select
+            id,
+            batch_id
+        from community.notifications
+        where due_at <= at and attempts > 0 and person_id in (select person_id from persons)
+    ),
+    claimed as (
+        update community.notifications as claiming
+        set
+            lease_until = at + lease,
+            attempts = attempts + 1,
+            batch_id = chosen.batch_id
+        from chosen
+        where claiming.id = chosen.id
+        returning claiming.*
+    )
+    select
+        claimed.id,
+        claimed.idempotency_key,
+        claimed.person_id,
+        claimed.kind,
+        claimed.payload,
+        claimed.created_at,
+        claimed.batch_id,
+        claimed.attempts,
+        claimed.lease_until,
+        preferences.target
+    from claimed
+    left join community.notification_preferences as preferences on claimed.person_id = preferences.person_id
+    order by claimed.person_id, claimed.created_at, claimed.id;
+end
+$$;
+
+ALTER FUNCTION community.claim_notifications(people integer, most integer, singles integer, lease interval, at timestamp with time zone) OWNER TO postgres;
+
+CREATE FUNCTION community.escaped_html(content text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    SET search_path TO 'pg_catalog'
+    AS $$
+    select replace(replace(replace(replace(replace(
+        content, '&', '&amp;'), '<', '&lt;'), '>', '&gt;'), '"', '&quot;'), '''', '&#39;')
+$$;
+
+ALTER FUNCTION community.escaped_html(content text) OWNER TO postgres;
+
+CREATE FUNCTION community.index_changes(most integer) RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog'
+    AS $$
+declare
+    index community.search_index;
+    changes record;
+    taken integer := 0;
+begin
+    -- a rebuild waits here before it switches
+    select * into index from community.search_index for share;
+    for changes in
+        with mine as (
+            select kind, id from community.search_changes
+            order by kind, id
+            limit most
+            for update skip locked
+        ),
+        removed as (
+            delete from community.search_changes as kept using mine
+            where kept.kind = mine.kind and kept.id = mine.id
+            returning kept.kind, kept.id
+        )
+        select kind, array_agg(id) as ids from removed group by kind order by kind
+    loop
+        taken := taken + cardinality(changes.ids);
+        perform community.index_documents(index.generation, changes.kind, changes.ids, true);
+        if index.building is not null then
+            perform community.index_documents(index.building, changes.kind, changes.ids, true);
+        end if;
+    end loop;
+    return taken;
+end
+$$;
+
+ALTER FUNCTION community.index_changes(most integer) OWNER TO postgres;
+
+CREATE FUNCTION community.index_documents(target integer, of_kind text, ids text[], replaces boolean) RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog'
+    AS $$
+declare
+    written integer;
+begin
+    if replaces then
+        delete from community.search_documents as documents
+        where
+            documents.generation = target and documents.kind = of_kind and documents.id = any(ids)
+            and documents.id not in (
+                select sources.id from community.search_sources as sources
+                where sources.kind = of_kind and sources.id = any(ids)
+            );
+    end if;
+    with documents as (
+        insert into community.search_documents as kept (generation, kind, id, title, body, url, tags)
+        select target, sources.kind, sources.id, sources.title, sources.body, sources.url, sources.tags
+        from community.search_sources as sources
+        where sources.kind = of_kind and sources.id = any(ids)
+        order by sources.id
+        on conflict (generation, kind, id) do update
+        set title = excluded.title, body = excluded.body, url = excluded.url, tags = excluded.tags
+        where index_documents.replaces
+        returning kept.*
+    )
+    insert into community.search_vectors as kept (generation, kind, id, tags, vector)
+    select
+        documents.generation, documents.kind, documents.id, documents.tags,
+        community.search_vector(documents.title, documents.tags, documents.body)
+    from documents
+    on conflict (generation, kind, id) do update set tags = excluded.tags, vector = excluded.vector;
+    get diagnostics written = row_count;
+    return written;
+end
+$$;
+
+ALTER FUNCTION community.index_documents(target integer, of_kind text, ids text[], replaces boolean) OWNER TO postgres;
+
+CREATE FUNCTION community.mark_dirty_days(days date[], why text) RETURNS void
+    LANGUAGE sql
+    SET search_path TO 'pg_catalog'
+    AS $$
+    insert into community.dirty_days as kept (day, reason)
+    select distinct one, why from unnest(days) as one where one is not null
+    order by one
+    on conflict (day) do update set
+        reason = excluded.reason, changes = kept.changes + 1, marked_at = clock_timestamp()
+$$;
+
+ALTER FUNCTION community.mark_dirty_days(days date[], why text) OWNER TO postgres;
+
+CREATE FUNCTION community.notification_due_at(digest text, at timestamp with time zone) RETURNS timestamp with time zone
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO 'pg_catalog'
+    AS $$
+select case digest
+    when 'daily' then date_trunc('day', at, 'UTC') + interval '24 hours'
+    when 'weekly' then date_trunc('week', at, 'UTC') + interval '168 hours'
+    else at
+end
+$$;
+
+ALTER FUNCTION community.notification_due_at(digest text, at timestamp with time zone) OWNER TO postgres;
+
+CREATE FUNCTION community.notify(key text, person text, about text, details jsonb, at timestamp with time zone DEFAULT clock_timestamp()) RETURNS boolean
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog'
+    AS $$
+declare
+    wanted community.notification_preferences;
+    is_wanted boolean;
+begin
+    -- whoever changes them at the same time waits, and then plans this row too
+    select * into wanted from community.notification_preferences where person_id = person for share;
+    is_wanted := coalesce(wanted.has_target and not wanted.is_muted and wanted.kinds ? about, false);
+
+    insert into community.notifications (idempotency_key, person_id, kind, payload, created_at, due_at, digest)
+    values (
+        key, person, about, details, at,
+        case when is_wanted then community.notification_due_at(wanted.digest, at) end,
+        coalesce(wanted.digest, 'none')
+    )
+    on conflict (idempotency_key) do nothing;
+    return found;
+end
+$$;
+
+ALTER FUNCTION community.notify(key text, person text, about text, details jsonb, at timestamp with time zone) OWNER TO postgres;
+
+CREATE FUNCTION community.notify_donations(since timestamp with time zone, at timestamp with time zone DEFAULT clock_timestamp()) RETURNS bigint
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog'
+    AS $$
+begin
+    return (
+        select count(*) filter (where community.notify(key, author_id, 'new_donation', details, at))
+        from (
+            select
+                'new_donation:' || donations.payment_intent as key,
+                donations.author_id,
+                jsonb_build_object(
+                    'paymentIntent', donations.payment_intent,
+                    'ruleId', donations.rule_id,
+                    'amount', donations.received::text,
+                    'currency', donations.currency,
+                    'paidOn', donations.paid_on
+                ) as details
+            from community.donations as donations
+            where
+                donations.paid_on >= (since at time zone 'UTC')::date and donations.paid_at >= since
+                and donations.is_live and donations.net > 0
+                and length(donations.author_id) between 1 and 200
+                and not exists (
+                    select from community.notifications as told
+                    where told.idempotency_key = 'new_donation:' || donations.payment_intent
+                )
+            order by key
+        ) as news
+    );
+end
+$$;
+
+ALTER FUNCTION community.notify_donations(since timestamp with time zone, at timestamp with time zone) OWNER TO postgres;
+
+CREATE FUNCTION community.notify_leaderboards(board_day date, places integer, at timestamp with time zone DEFAULT clock_timestamp()) RETURNS bigint
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog'
+    AS $$
+begin
+    return (
+        select count(*) filter (where community.notify(key, person_id, 'leaderboard_entry', details, at))
+        from (
+            select
+                concat_ws(':', 'leaderboard_entry', boards.day, boards.period, boards.kind, boards.subject_id) as key,
+                case boards.kind when 'AUTHOR' then boards.subject_id else rules.author_id end as person_id,
+                jsonb_build_object(
+                    'day', boards.day,
+                    'period', boards.period,
+                    'kind', boards.kind,
+                    'subjectId', boards.subject_id,
+                    'title', rules.title,
+                    'rank', boards.rank,
+                    'previousRank', boards.previous_rank
+                ) as details
+            from community.leaderboard_snapshots as boards
+            left join community.rules as rules on boards.kind = 'RULE' and boards.subject_id = rules.rule_id
+            where
+                boards.day = board_day and boards.scope = 'GLOBAL' and boards.rank <= places
+                and coalesce(boards.previous_rank > places, true)
+            order by key
+        ) as news
+        where length(person_id) between 1 and 200 and length(key) <= 500
+    );
+end
+$$;
+
+ALTER FUNCTION community.notify_leaderboards(board_day date, places integer, at timestamp with time zone) OWNER TO postgres;
+
+CREATE FUNCTION community.notify_milestones(since date, at timestamp with time zone DEFAULT clock_timestamp()) RETURNS bigint
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog'
+    AS $$
+begin
+    return (
+        select count(*) filter (where community.notify(key, author_id, 'milestone', details, at))
+        from (
+            select
+                concat_ws(':', 'milestone', reached.metric, reached.threshold, reached.author_id) as key,
+                reached.author_id,
+                jsonb_build_object('metric', reached.metric, 'threshold', reached.threshold) as details
+            from (
+                select
+                    sums.author_id,
+                    totals.metric,
+                    rpad('1', length(totals.total::text), '0')::bigint as threshold
+                from (
+                    select
+                        author_id,
+                        sum(views)::bigint as views,
+                        sum(donations)::bigint as donations
+                    from community.author_metrics_daily
+                    where
+                        author_id in (select author_id from community.author_metrics_daily where day >= since)
+                        and length(author_id) between 1 and 200
+                    group by author_id
+                ) as sums,
+                lateral (values ('views', sums.views, 100), ('donations', sums.donations, 10))
+                    as totals (metric, total, least)
+                where totals.total >= totals.least
+            ) as reached
+            where
+                not exists (
+                    select from community.notifications as told
+                    where
+                        told.person_id = reached.author_id and told.kind = 'milestone'
+                        and told.payload ->> 'metric' = reached.metric
+                        and (told.payload ->> 'threshold')::bigint >= reached.threshold
+                )
+            order by key
+        ) as news
+    );
+end
+$$;
+
+ALTER FUNCTION community.notify_milestones(since date, at timestamp with time zone) OWNER TO postgres;
+
+CREATE FUNCTION community.search(words text, of_kind text, with_tag text, after_rank double precision, after_kind text, after_id text, most integer) RETURNS TABLE(kind text, id text, rank double precision, title text, url text, tags jsonb, title_html text, snippet_html text)
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'pg_catalog'
+    SET plan_cache_mode TO 'force_custom_plan'
+    AS $$
+#variable_conflict use_column
+declare
+    asked tsquery := community.search_query(words);
+begin
+    return query
+    with candidates as (
+        select vectors.generation, vectors.kind, vectors.id, vectors.vector
+        from community.search_vectors as vectors
+        where
+            vectors.generation = (select current.generation from community.search_index as current)
+            and vectors.vector @@ asked
+            and (of_kind is null or vectors.kind = of_kind)
+            and (with_tag is null or vectors.tags @> jsonb_build_array(with_tag))
+        limit 10000
+    ),
+    matching as (
+        select
+            candidates.generation, candidates.kind, candidates.id,
+            ts_rank_cd(candidates.vector, asked, 1)::double precision as rank
+        from candidates
+    ),
+    page as (
+        select * from matching
+        where
+            after_rank is null
+            or matching.rank < after_rank
+            or (matching.rank = after_rank and (matching.kind, matching.id) > (after_kind, after_id))
+        order by matching.rank desc, matching.kind asc, matching.id asc
+        limit most
+    )
+    select
+        page.kind, page.id, page.rank, documents.title, documents.url, documents.tags,
+        ts_headline(
+            'pg_catalog.english', community.escaped_html(documents.title), asked,
+            'HighlightAll=true, StartSel=<mark>, StopSel=</mark>'
+        ),
+        ts_headline(
+            'pg_catalog.english', community.escaped_html(left(documents.body, 20000)), asked,
+            'MaxFragments=2, MinWords=10, MaxWords=30, FragmentDelimiter=" … ", StartSel=<mark>, StopSel=</mark>'
+        )
+    from page
+    inner join community.search_documents as documents
+        on page.generation = documents.generation and page.kind = documents.kind and page.id = documents.id
+    order by page.rank desc, page.kind asc, page.id asc;
+end
+$$;
+
+ALTER FUNCTION community.search(words text, of_kind text, with_tag text, after_rank double precision, after_kind text, after_id text, most integer) OWNER TO postgres;
+
+CREATE FUNCTION community.search_query(words text) RETURNS tsquery
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    SET search_path TO 'pg_catalog'
+    AS $$
+    select
+        case
+            when numnode(asked.stems) = 0 then asked.plain
+            when asked.stems = asked.plain or asked.stems::text like '%!%' then asked.stems
+            else asked.plain || asked.stems
+        end
+    from (
+        select
+            websearch_to_tsquery('pg_catalog.simple', words) as plain,
+            websearch_to_tsquery('pg_catalog.english', words) as stems
+    ) as asked
+$$;
+
+ALTER FUNCTION community.search_query(words text) OWNER TO postgres;
+
+CREATE FUNCTION community.search_vector(title text, tags jsonb, body text) RETURNS tsvector
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    SET search_path TO 'pg_catalog'
+    AS $$
+    select
+        setweight(to_tsvector('pg_catalog.simple', title) || to_tsvector('pg_catalog.english', title), 'A')
+        || setweight(to_tsvector('pg_catalog.simple', said.tags) || to_tsvector('pg_catalog.english', said.tags), 'B')
+        || setweight(to_tsvector('pg_catalog.simple', body) || to_tsvector('pg_catalog.english', body), 'C')
+    from (
+        select coalesce(string_agg(tag, ' ' order by place), '') as tags
+        from jsonb_array_elements_text(tags) with ordinality as one (tag, place)
+    ) as said
+$$;
+
+ALTER FUNCTION community.search_vector(title text, tags jsonb, body text) OWNER TO postgres;
+
+CREATE FUNCTION community.set_notification_preferences(keeps_target boolean, new_target text, new_kinds jsonb, new_digest text, muted boolean, at timestamp with time zone DEFAULT clock_timestamp()) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog'
+    AS $$
+declare
+    person constant text := nullif(current_setting('app.user_id', true), '');
+    is_told boolean;
+begin
+    if person is null then
+        raise insufficient_privilege using message = 'app.user_id names nobody';
+    end if;
+    insert into community.notification_preferences as known (person_id, target, kinds, digest, is_muted, updated_at)
+    values (person, new_target, new_kinds, new_digest, muted, at)
+    on conflict (person_id) do update set
+        target = case when keeps_target then known.target else excluded.target end,
+        kinds = excluded.kinds,
+        digest = excluded.digest,
+        is_muted = excluded.is_muted,
+        updated_at = excluded.updated_at
+    returning has_target and not known.is_muted into is_told;
+
+    update community.notifications set
+        due_at = case when is_told and new_kinds ? kind then community.notification_due_at(new_digest, created_at) end,
+        digest = new_digest
+    where person_id = person and due_at is not null and attempts = 0;
+    update community.notifications set
+        due_at = null,
+        lease_until = null
+    where person_id = person and due_at is not null and not (is_told and new_kinds ? kind);
+end
+$$;
+
+ALTER FUNCTION community.set_notification_preferences(keeps_target boolean, new_target text, new_kinds jsonb, new_digest text, muted boolean, at timestamp with time zone) OWNER TO postgres;
+
+CREATE FUNCTION community.settle_notifications(ids uuid[], lease timestamp with time zone, problem text, retry_at timestamp with time zone, at timestamp with time zone DEFAULT clock_timestamp()) RETURNS bigint
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog'
+    AS $$
+declare
+    settled bigint;
+begin
+    update community.notifications set
+        lease_until = null,
+        due_at = case when problem is not null then retry_at end,
+        sent_at = case when problem is null then at end,
+        given_up_at = case when problem is not null and retry_at is null then at end,
+        last_error = problem
+    where id = any(ids) and lease_until = lease;
+    get diagnostics settled = row_count;
+    return settled;
+end
+$$;
+
+ALTER FUNCTION community.settle_notifications(ids uuid[], lease timestamp with time zone, problem text, retry_at timestamp with time zone, at timestamp with time zone) OWNER TO postgres;
+
+CREATE FUNCTION community.store_crawl_items(source text, ids text[], urls text[], titles text[], summaries text[], raws text[], sender text, request text) RETURNS TABLE(external_id text, outcome text, revision integer)
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog'
+    AS $$
+#variable_conflict use_column
+declare
+    instant timestamptz;
+begin
+    perform pg_advisory_xact_lock(hashtextextended('community.crawl_items:' || source, 0));
+    instant := clock_timestamp();
+    return query
+    with given as (
+        select one.id, one.url, one.title, one.summary, one.raw::jsonb as raw
+        from unnest(ids, urls, titles, summaries, raws) as one (id, url, title, summary, raw)
+    ),
+    compared as (
+        select
+            given.*,
+            kept.source_id is not null as is_known,
+            array_remove(array[
+                case when given.url is distinct from kept.url then 'url' end,
+                case when given.title is distinct from kept.title then 'title' end,
+                case when given.summary is distinct from kept.summary then 'summary' end,
+                case when given.raw is distinct from kept.raw then 'raw' end
+            ], null) as changed_fields
+        from given
+        left join community.crawl_items as kept on kept.source_id = source and kept.external_id = given.id
+    ),
+    written as (
+        insert into community.crawl_items as kept (
+            source_id, external_id, url, title, summary, raw, revision, caller, first_seen_at, updated_at, last_seen_at
+        )
+        select source, it.id, it.url, it.title, it.summary, it.raw, 1, sender, instant, instant, instant
+        from compared as it
+        order by it.id
+        on conflict (source_id, external_id) do update set
+            url = excluded.url,
+            title = excluded.title,
+            summary = excluded.summary,
+            raw = excluded.raw,
+            revision = kept.revision + case
+                when (kept.url, kept.title, kept.summary, kept.raw)
+                    is distinct from (excluded.url, excluded.title, excluded.summary, excluded.raw) then 1
+                else 0
+            end,
+            caller = excluded.caller,
+            updated_at = case
+                when (kept.url, kept.title, kept.summary, kept.raw)
+                    is distinct from (excluded.url, excluded.title, excluded.summary, excluded.raw)
+                    then greatest(kept.last_seen_at, instant)
+                else kept.updated_at
+            end,
+            last_seen_at = greatest(kept.last_seen_at, instant)
+        returning kept.*
+    ),
+    revised as (
+        insert into community.crawl_item_revisions (
+            source_id, external_id, revision, changed_fields, url, title, summary, raw, caller, request_id, changed_at
+        )
+        select
+            source, it.id, written.revision, it.changed_fields, it.url, it.title, it.summary, it.raw, sender, request,
+            instant
+        from compared as it
+        inner join written on written.external_id = it.id
+        where it.changed_fields <> '{}'
+    ),
+    marked as (
+        insert into community.search_changes as kept (kind, id, changed_at)
+        select 'crawl', written.document_id, instant
+        from compared as it
+        inner join written on written.external_id = it.id
+        where it.changed_fields && '{url,title,summary}'
+        order by written.document_id
+        on conflict (kind, id) do update set changed_at = excluded.changed_at
+    )
+    select
+        it.id,
+        case when not it.is_known then 'created' when it.changed_fields <> '{}' then 'updated' else 'unchanged' end,
+        written.revision
+    from compared as it
+    inner join written on written.external_id = it.id;
+end
+$$;
+
+ALTER FUNCTION community.store_crawl_items(source text, ids text[], urls text[], titles text[], summaries text[], raws text[], sender text, request text) OWNER TO postgres;
+
+CREATE FUNCTION community.store_donations(given jsonb, run_id text) RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog'
+    AS $$
+declare
+    new record;
+    old record;
+    author text;
+    changed integer := 0;
+    days date[] := '{}';
+begin
+    for new in
+        select it.*, (it.paid_at at time zone 'UTC')::date as paid_on
+        from jsonb_to_recordset(given) as it (
+            payment_intent text, rule_id text, author_id text, donor_id text, is_anonymous boolean, currency text,
+            received numeric, refunded numeric, disputed numeric, status text, dispute_status text, donor_name text,
+            message text, paid_at timestamptz, is_live boolean, delivery_id uuid
+        )
+        order by it.payment_intent collate "C"
+    loop
+        select * into old from community.donations as kept where kept.payment_intent = new.payment_intent for update;
+        author := coalesce(
+            new.author_id,
+            old.author_id,
+            (select nullif(rules.author_id, '') from community.rules where rules.rule_id = new.rule_id)
+        );
+        continue when (
+            old.rule_id, old.author_id, old.donor_id, old.is_anonymous, old.currency, old.received, old.refunded,
+            old.disputed, old.status, old.dispute_status, old.donor_name, old.message, old.paid_at, old.is_live
+        ) is not distinct from (
+            new.rule_id, author, new.donor_id, new.is_anonymous, new.currency, new.received, new.refunded,
+            new.disputed, new.status, new.dispute_status, new.donor_name, new.message, new.paid_at, new.is_live
+        );
+        insert into community.donations (
+            payment_intent, rule_id, author_id, donor_id, is_anonymous, currency, received, refunded, disputed, status,
+            dispute_status, donor_name, message, paid_at, is_live
+        ) values (
+            new.payment_intent, new.rule_id, author, new.donor_id, new.is_anonymous, new.currency, new.received,
+            new.refunded, new.disputed, new.status, new.dispute_status, new.donor_name, new.message, new.paid_at,
+            new.is_live
+        )
+        on conflict (payment_intent) do update set
+            rule_id = excluded.rule_id, author_id = excluded.author_id, donor_id = excluded.donor_id,
+            is_anonymous = excluded.is_anonymous, currency = excluded.currency, received = excluded.received,
+            refunded = excluded.refunded, disputed = excluded.disputed, status = excluded.status,
+            dispute_status = excluded.dispute_status, donor_name = excluded.donor_name, message = excluded.message,
+            paid_at = excluded.paid_at, is_live = excluded.is_live, updated_at = clock_timestamp();
+        changed := changed + 1;
+        days := days || old.paid_on || new.paid_on;
+        insert into operations.audit_log (actor, action, request_id, details)
+        values (
+            'stripe',
+            'donation ' || new.status,
+            (select sent.request_id from operations.deliveries as sent where sent.delivery_id = new.delivery_id),
+            jsonb_strip_nulls(
+                jsonb_build_object(
+                    'payment_intent', new.payment_intent, 'was', old.status, 'currency', new.currency,
+                    'received', new.received::text, 'refunded', new.refunded::text, 'disputed', new.disputed::text,
+                    'dispute_status', new.dispute_status, 'delivery_id', new.delivery_id, 'run_id', run_id
+                )
+            )
+        );
+    end loop;
+    perform community.mark_dirty_days(days, 'donations');
+    return changed;
+end
+$$;
+
+ALTER FUNCTION community.store_donations(given jsonb, run_id text) OWNER TO postgres;
 
 CREATE FUNCTION events.added_counts(counts jsonb, more jsonb) RETURNS jsonb
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -2591,6 +3256,404 @@ $$;
 
 ALTER FUNCTION sales.usd_rate(currency text, day date) OWNER TO postgres;
 
+CREATE TABLE community.author_metrics_daily (
+    day date NOT NULL,
+    author_id text NOT NULL,
+    rules bigint NOT NULL,
+    views bigint NOT NULL,
+    copies bigint NOT NULL,
+    saves bigint NOT NULL,
+    forks bigint NOT NULL,
+    votes_up bigint NOT NULL,
+    votes_down bigint NOT NULL,
+    points double precision NOT NULL,
+    trending_score double precision NOT NULL,
+    donations bigint NOT NULL,
+    donations_net jsonb NOT NULL,
+    CONSTRAINT author_metrics_daily_author_id_check CHECK ((author_id <> ''::text)),
+    CONSTRAINT author_metrics_daily_check CHECK (((donations = 0) = (donations_net = '{}'::jsonb))),
+    CONSTRAINT author_metrics_daily_check1 CHECK (((rules > 0) OR (donations > 0))),
+    CONSTRAINT author_metrics_daily_copies_check CHECK ((copies >= 0)),
+    CONSTRAINT author_metrics_daily_donations_check CHECK ((donations >= 0)),
+    CONSTRAINT author_metrics_daily_donations_net_check CHECK ((jsonb_typeof(donations_net) = 'object'::text)),
+    CONSTRAINT author_metrics_daily_forks_check CHECK ((forks >= 0)),
+    CONSTRAINT author_metrics_daily_rules_check CHECK ((rules >= 0)),
+    CONSTRAINT author_metrics_daily_saves_check CHECK ((saves >= 0)),
+    CONSTRAINT author_metrics_daily_trending_score_check CHECK (((trending_score >= '-1e+18'::double precision) AND (trending_score <= '1e+18'::double precision))),
+    CONSTRAINT author_metrics_daily_views_check CHECK ((views >= 0)),
+    CONSTRAINT author_metrics_daily_votes_down_check CHECK ((votes_down >= 0)),
+    CONSTRAINT author_metrics_daily_votes_up_check CHECK ((votes_up >= 0))
+);
+
+ALTER TABLE community.author_metrics_daily OWNER TO postgres;
+
+COMMENT ON TABLE community.author_metrics_daily IS 'One row per UTC day and author with an event on a rule of theirs, or a donation that was paid on the day. donations_net: an exact amount a currency, {"USD": "12.50"}.';
+
+CREATE TABLE community.crawl_item_revisions (
+    source_id text NOT NULL COLLATE pg_catalog."C",
+    external_id text NOT NULL COLLATE pg_catalog."C",
+    revision integer NOT NULL,
+    changed_fields text[] NOT NULL,
+    url text NOT NULL,
+    title text NOT NULL,
+    summary text,
+    raw jsonb,
+    caller text NOT NULL,
+    request_id text,
+    changed_at timestamp with time zone NOT NULL,
+    CONSTRAINT crawl_item_revisions_changed_fields_check CHECK ((changed_fields <@ '{url,title,summary,raw}'::text[])),
+    CONSTRAINT crawl_item_revisions_revision_check CHECK ((revision >= 1))
+);
+
+ALTER TABLE community.crawl_item_revisions OWNER TO postgres;
+
+COMMENT ON TABLE community.crawl_item_revisions IS 'One row per state of a crawl item: what it said from then on, and which fields were others before. The first has all fields that are not null.';
+
+CREATE TABLE community.crawl_items (
+    source_id text NOT NULL COLLATE pg_catalog."C",
+    external_id text NOT NULL COLLATE pg_catalog."C",
+    document_id text GENERATED ALWAYS AS (((source_id || '/'::text) || external_id)) STORED NOT NULL COLLATE pg_catalog."C",
+    url text NOT NULL,
+    title text NOT NULL,
+    summary text,
+    raw jsonb,
+    revision integer NOT NULL,
+    caller text NOT NULL,
+    first_seen_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    last_seen_at timestamp with time zone NOT NULL,
+    CONSTRAINT crawl_items_check CHECK (((first_seen_at <= updated_at) AND (updated_at <= last_seen_at))),
+    CONSTRAINT crawl_items_external_id_check CHECK (((length(external_id) >= 1) AND (length(external_id) <= 200))),
+    CONSTRAINT crawl_items_revision_check CHECK ((revision >= 1)),
+    CONSTRAINT crawl_items_source_id_check CHECK ((source_id ~ '^[A-Za-z0-9][A-Za-z0-9._:-]{0,199}$'::text)),
+    CONSTRAINT crawl_items_summary_check CHECK ((length(summary) <= 20000)),
+    CONSTRAINT crawl_items_title_check CHECK (((length(title) >= 1) AND (length(title) <= 500))),
+    CONSTRAINT crawl_items_url_check CHECK (((url ~ '^https?://'::text) AND (length(url) <= 2000)))
+);
+
+ALTER TABLE community.crawl_items OWNER TO postgres;
+
+CREATE TABLE community.dirty_days (
+    day date NOT NULL,
+    reason text NOT NULL,
+    changes bigint DEFAULT 1 NOT NULL,
+    marked_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT dirty_days_changes_check CHECK ((changes >= 1))
+);
+
+ALTER TABLE community.dirty_days OWNER TO postgres;
+
+COMMENT ON TABLE community.dirty_days IS 'One row per UTC day whose donations have changed and that is not yet reported as built again. Whoever has reported it deletes the row, unless marked_at has moved on.';
+
+CREATE TABLE community.donation_facts (
+    payment_intent text NOT NULL COLLATE pg_catalog."C",
+    object_type text NOT NULL,
+    object_id text NOT NULL COLLATE pg_catalog."C",
+    event_id text NOT NULL COLLATE pg_catalog."C",
+    event_created timestamp with time zone NOT NULL,
+    event_rank bigint NOT NULL,
+    event_type text NOT NULL,
+    is_live boolean NOT NULL,
+    is_anonymous boolean NOT NULL,
+    state jsonb NOT NULL,
+    CONSTRAINT donation_facts_event_id_check CHECK ((event_id <> ''::text)),
+    CONSTRAINT donation_facts_event_rank_check CHECK ((event_rank >= 0)),
+    CONSTRAINT donation_facts_object_id_check CHECK ((object_id <> ''::text)),
+    CONSTRAINT donation_facts_object_type_check CHECK ((object_type = ANY (ARRAY['checkout.session'::text, 'payment_intent'::text, 'charge'::text, 'refund'::text, 'dispute'::text]))),
+    CONSTRAINT donation_facts_payment_intent_check CHECK ((payment_intent <> ''::text)),
+    CONSTRAINT donation_facts_state_check CHECK ((jsonb_typeof(state) = 'object'::text))
+);
+
+ALTER TABLE ONLY community.donation_facts FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE community.donation_facts OWNER TO postgres;
+
+COMMENT ON TABLE community.donation_facts IS 'One row per object of Stripe that belongs to a payment: its last state, by the greatest of event_created, event_rank (of two states of one second the one that comes later in its life) and event_id. is_anonymous once any of its states asked for it: nothing of the donor is kept then.';
+
+CREATE TABLE community.donations (
+    payment_intent text NOT NULL COLLATE pg_catalog."C",
+    rule_id text,
+    author_id text,
+    donor_id text,
+    is_anonymous boolean NOT NULL,
+    currency text NOT NULL,
+    received numeric NOT NULL,
+    refunded numeric NOT NULL,
+    disputed numeric NOT NULL,
+    net numeric GENERATED ALWAYS AS (((received - refunded) - disputed)) STORED NOT NULL,
+    status text NOT NULL,
+    dispute_status text,
+    donor_name text,
+    message text,
+    paid_at timestamp with time zone,
+    paid_on date GENERATED ALWAYS AS (((paid_at AT TIME ZONE 'UTC'::text))::date) STORED,
+    is_live boolean NOT NULL,
+    updated_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT donations_author_id_check CHECK ((author_id <> ''::text)),
+    CONSTRAINT donations_check CHECK (((status = ANY (ARRAY['pending'::text, 'failed'::text])) = (paid_at IS NULL))),
+    CONSTRAINT donations_check1 CHECK (((paid_at IS NOT NULL) OR (received = (0)::numeric))),
+    CONSTRAINT donations_check2 CHECK (((NOT is_anonymous) OR ((donor_id IS NULL) AND (donor_name IS NULL)))),
+    CONSTRAINT donations_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT donations_disputed_check CHECK ((disputed >= (0)::numeric)),
+    CONSTRAINT donations_donor_id_check CHECK ((donor_id <> ''::text)),
+    CONSTRAINT donations_net_check CHECK ((net >= (0)::numeric)),
+    CONSTRAINT donations_payment_intent_check CHECK ((payment_intent <> ''::text)),
+    CONSTRAINT donations_received_check CHECK ((received >= (0)::numeric)),
+    CONSTRAINT donations_refunded_check CHECK ((refunded >= (0)::numeric)),
+    CONSTRAINT donations_rule_id_check CHECK ((rule_id <> ''::text)),
+    CONSTRAINT donations_status_check CHECK ((status = ANY (ARRAY['pending'::text, 'paid'::text, 'failed'::text, 'refunded'::text, 'partially_refunded'::text, 'disputed'::text, 'lost'::text])))
+);
+
+ALTER TABLE ONLY community.donations FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE community.donations OWNER TO postgres;
+
+COMMENT ON TABLE community.donations IS 'One row per payment intent of Stripe. received only once it is paid; net = received - refunded - disputed, where a dispute counts while it is open and when it is lost. Amounts are in units of the currency, not in cents.';
+
+CREATE TABLE community.excluded_events_daily (
+    day date NOT NULL,
+    reason text NOT NULL,
+    events bigint NOT NULL,
+    views bigint NOT NULL,
+    copies bigint NOT NULL,
+    saves bigint NOT NULL,
+    forks bigint NOT NULL,
+    votes bigint NOT NULL,
+    CONSTRAINT excluded_events_daily_check CHECK ((events = ((((views + copies) + saves) + forks) + votes))),
+    CONSTRAINT excluded_events_daily_copies_check CHECK ((copies >= 0)),
+    CONSTRAINT excluded_events_daily_events_check CHECK ((events > 0)),
+    CONSTRAINT excluded_events_daily_forks_check CHECK ((forks >= 0)),
+    CONSTRAINT excluded_events_daily_reason_check CHECK ((reason = ANY (ARRAY['no_rule'::text, 'repeat_view'::text, 'bot'::text, 'address_rate'::text, 'self_vote'::text, 'view_cap'::text, 'repeat_vote'::text, 'withdrawn_vote'::text]))),
+    CONSTRAINT excluded_events_daily_saves_check CHECK ((saves >= 0)),
+    CONSTRAINT excluded_events_daily_views_check CHECK ((views >= 0)),
+    CONSTRAINT excluded_events_daily_votes_check CHECK ((votes >= 0))
+);
+
+ALTER TABLE community.excluded_events_daily OWNER TO postgres;
+
+COMMENT ON TABLE community.excluded_events_daily IS 'One row per UTC day and reason for which events of rules did not count: how many, and of which kinds. An event has one reason, the first that holds.';
+
+CREATE TABLE community.leaderboard_snapshots (
+    day date NOT NULL,
+    period text NOT NULL,
+    kind text NOT NULL,
+    scope text NOT NULL,
+    scope_value text NOT NULL COLLATE pg_catalog."C",
+    rank integer NOT NULL,
+    subject_id text NOT NULL COLLATE pg_catalog."C",
+    score double precision NOT NULL,
+    points double precision NOT NULL,
+    views bigint NOT NULL,
+    previous_rank integer,
+    rank_change integer,
+    CONSTRAINT leaderboard_snapshots_check CHECK (((scope = 'GLOBAL'::text) = (scope_value = ''::text))),
+    CONSTRAINT leaderboard_snapshots_check1 CHECK ((NOT (rank_change IS DISTINCT FROM (previous_rank - rank)))),
+    CONSTRAINT leaderboard_snapshots_kind_check CHECK ((kind = ANY (ARRAY['RULE'::text, 'AUTHOR'::text]))),
+    CONSTRAINT leaderboard_snapshots_period_check CHECK ((period = ANY (ARRAY['DAILY'::text, 'WEEKLY'::text, 'MONTHLY'::text, 'ALL_TIME'::text]))),
+    CONSTRAINT leaderboard_snapshots_points_check CHECK (((points > '-Infinity'::double precision) AND (points < 'Infinity'::double precision))),
+    CONSTRAINT leaderboard_snapshots_previous_rank_check CHECK (((previous_rank >= 1) AND (previous_rank <= 100))),
+    CONSTRAINT leaderboard_snapshots_rank_check CHECK (((rank >= 1) AND (rank <= 100))),
+    CONSTRAINT leaderboard_snapshots_scope_check CHECK ((scope = ANY (ARRAY['GLOBAL'::text, 'TAG'::text, 'MODEL'::text]))),
+    CONSTRAINT leaderboard_snapshots_score_check CHECK (((score > (0)::double precision) AND (score < 'Infinity'::double precision))),
+    CONSTRAINT leaderboard_snapshots_subject_id_check CHECK ((subject_id <> ''::text)),
+    CONSTRAINT leaderboard_snapshots_views_check CHECK ((views >= 0))
+);
+
+ALTER TABLE community.leaderboard_snapshots OWNER TO postgres;
+
+COMMENT ON TABLE community.leaderboard_snapshots IS 'One row per place on a board of a UTC day, the first hundred of each. rank_change is the number of places won since the snapshot of the day before; null: new among the first hundred.';
+
+CREATE TABLE community.notification_preferences (
+    person_id text NOT NULL,
+    target text,
+    has_target boolean GENERATED ALWAYS AS ((target IS NOT NULL)) STORED NOT NULL,
+    kinds jsonb DEFAULT '["new_donation", "leaderboard_entry", "milestone"]'::jsonb NOT NULL,
+    digest text DEFAULT 'none'::text NOT NULL,
+    is_muted boolean DEFAULT false NOT NULL,
+    updated_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT notification_preferences_digest_check CHECK ((digest = ANY (ARRAY['none'::text, 'daily'::text, 'weekly'::text]))),
+    CONSTRAINT notification_preferences_kinds_check CHECK ((kinds <@ '["new_donation", "leaderboard_entry", "milestone"]'::jsonb)),
+    CONSTRAINT notification_preferences_person_id_check CHECK (((length(person_id) >= 1) AND (length(person_id) <= 300))),
+    CONSTRAINT notification_preferences_target_check CHECK (((length(target) >= 1) AND (length(target) <= 2000)))
+);
+
+ALTER TABLE ONLY community.notification_preferences FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE community.notification_preferences OWNER TO postgres;
+
+COMMENT ON TABLE community.notification_preferences IS 'One row per person who has said what they want to be told. `target` is where, as Apprise spells it: it holds a key, the HTTP process writes it (community.set_notification_preferences) and never reads it.';
+
+CREATE TABLE community.notifications (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    idempotency_key text NOT NULL,
+    person_id text NOT NULL,
+    kind text NOT NULL,
+    payload jsonb NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    due_at timestamp with time zone,
+    digest text NOT NULL,
+    batch_id uuid,
+    lease_until timestamp with time zone,
+    attempts integer DEFAULT 0 NOT NULL,
+    last_error text,
+    sent_at timestamp with time zone,
+    given_up_at timestamp with time zone,
+    CONSTRAINT notifications_attempts_check CHECK ((attempts >= 0)),
+    CONSTRAINT notifications_check CHECK ((num_nonnulls(due_at, sent_at, given_up_at) <= 1)),
+    CONSTRAINT notifications_check1 CHECK (((lease_until IS NULL) OR (due_at IS NOT NULL))),
+    CONSTRAINT notifications_digest_check CHECK ((digest = ANY (ARRAY['none'::text, 'daily'::text, 'weekly'::text]))),
+    CONSTRAINT notifications_idempotency_key_check CHECK (((length(idempotency_key) >= 1) AND (length(idempotency_key) <= 500))),
+    CONSTRAINT notifications_kind_check CHECK ((kind = ANY (ARRAY['new_donation'::text, 'leaderboard_entry'::text, 'milestone'::text]))),
+    CONSTRAINT notifications_payload_check CHECK ((jsonb_typeof(payload) = 'object'::text)),
+    CONSTRAINT notifications_person_id_check CHECK (((length(person_id) >= 1) AND (length(person_id) <= 300)))
+);
+
+ALTER TABLE ONLY community.notifications FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE community.notifications OWNER TO postgres;
+
+COMMENT ON TABLE community.notifications IS 'One row per thing that an author is told. With due_at it is to be sent then; without, it was sent, given up, or is only there to be read, because the person has no target, is muted or does not want this kind. Rows of one batch_id are one message, the same one whenever it is tried again.';
+
+CREATE TABLE community.rule_events (
+    event_id text NOT NULL,
+    day date NOT NULL,
+    rule_id text NOT NULL COLLATE pg_catalog."C",
+    event_type text NOT NULL,
+    occurred_at timestamp with time zone NOT NULL,
+    author_id text,
+    title text,
+    body text,
+    tags jsonb,
+    model text,
+    CONSTRAINT rule_events_event_type_check CHECK ((event_type = ANY (ARRAY['rule.published'::text, 'rule.updated'::text, 'rule.deleted'::text]))),
+    CONSTRAINT rule_events_rule_id_check CHECK ((rule_id <> ''::text)),
+    CONSTRAINT rule_events_tags_check CHECK ((jsonb_typeof(tags) = 'array'::text))
+);
+
+ALTER TABLE community.rule_events OWNER TO postgres;
+
+COMMENT ON TABLE community.rule_events IS 'One row per event that says something of a rule, as the lake has it: the facts of which community.rules is made. NULL is what the event does not say.';
+
+CREATE TABLE community.rule_metrics_daily (
+    day date NOT NULL,
+    rule_id text NOT NULL,
+    author_id text,
+    views bigint NOT NULL,
+    copies bigint NOT NULL,
+    saves bigint NOT NULL,
+    forks bigint NOT NULL,
+    votes_up bigint NOT NULL,
+    votes_down bigint NOT NULL,
+    unique_users bigint NOT NULL,
+    points double precision NOT NULL,
+    trending_score double precision NOT NULL,
+    excluded_events bigint NOT NULL,
+    CONSTRAINT rule_metrics_daily_check CHECK (((unique_users >= 0) AND (unique_users <= (((((views + copies) + saves) + forks) + votes_up) + votes_down)))),
+    CONSTRAINT rule_metrics_daily_check1 CHECK ((points = (((((views + (3 * copies)) + (4 * saves)) + (5 * forks)) + (2 * (votes_up - votes_down))))::double precision)),
+    CONSTRAINT rule_metrics_daily_copies_check CHECK ((copies >= 0)),
+    CONSTRAINT rule_metrics_daily_excluded_events_check CHECK ((excluded_events >= 0)),
+    CONSTRAINT rule_metrics_daily_forks_check CHECK ((forks >= 0)),
+    CONSTRAINT rule_metrics_daily_rule_id_check CHECK ((rule_id <> ''::text)),
+    CONSTRAINT rule_metrics_daily_saves_check CHECK ((saves >= 0)),
+    CONSTRAINT rule_metrics_daily_trending_score_check CHECK (((trending_score >= '-1e+18'::double precision) AND (trending_score <= '1e+18'::double precision))),
+    CONSTRAINT rule_metrics_daily_views_check CHECK ((views >= 0)),
+    CONSTRAINT rule_metrics_daily_votes_down_check CHECK ((votes_down >= 0)),
+    CONSTRAINT rule_metrics_daily_votes_up_check CHECK ((votes_up >= 0))
+);
+
+ALTER TABLE community.rule_metrics_daily OWNER TO postgres;
+
+COMMENT ON TABLE community.rule_metrics_daily IS 'One row per UTC day and rule with an event on it, counted or not. points = views + 3 copies + 4 saves + 5 forks + 2 (votes_up - votes_down); trending_score weighs each event by 2^-(hours to the end of the day / half-life).';
+
+CREATE TABLE community.rules (
+    rule_id text NOT NULL COLLATE pg_catalog."C",
+    author_id text,
+    title text NOT NULL,
+    body text NOT NULL,
+    tags jsonb NOT NULL,
+    model text,
+    status text NOT NULL,
+    published_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    event_id text NOT NULL,
+    CONSTRAINT rules_check CHECK ((published_at <= updated_at)),
+    CONSTRAINT rules_status_check CHECK ((status = ANY (ARRAY['published'::text, 'deleted'::text]))),
+    CONSTRAINT rules_tags_check CHECK ((jsonb_typeof(tags) = 'array'::text))
+);
+
+ALTER TABLE community.rules OWNER TO postgres;
+
+CREATE TABLE community.search_changes (
+    kind text NOT NULL COLLATE pg_catalog."C",
+    id text NOT NULL COLLATE pg_catalog."C",
+    changed_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT search_changes_kind_check CHECK ((kind = ANY (ARRAY['rule'::text, 'crawl'::text])))
+);
+
+ALTER TABLE community.search_changes OWNER TO postgres;
+
+COMMENT ON TABLE community.search_changes IS 'One row per rule or crawl item that has changed since it was last indexed; gone when it is.';
+
+CREATE TABLE community.search_documents (
+    generation integer NOT NULL,
+    kind text NOT NULL COLLATE pg_catalog."C",
+    id text NOT NULL COLLATE pg_catalog."C",
+    title text NOT NULL,
+    body text NOT NULL,
+    url text,
+    tags jsonb NOT NULL,
+    CONSTRAINT search_documents_kind_check CHECK ((kind = ANY (ARRAY['rule'::text, 'crawl'::text])))
+);
+
+ALTER TABLE community.search_documents OWNER TO postgres;
+
+CREATE TABLE community.search_index (
+    is_only boolean DEFAULT true NOT NULL,
+    generation integer NOT NULL,
+    building integer,
+    built_at timestamp with time zone,
+    CONSTRAINT search_index_check CHECK ((building > generation)),
+    CONSTRAINT search_index_is_only_check CHECK (is_only)
+);
+
+ALTER TABLE community.search_index OWNER TO postgres;
+
+COMMENT ON TABLE community.search_index IS 'One row: the generation of documents that readers see, and the one that a rebuild is making, which may have been given up.';
+
+CREATE VIEW community.search_sources WITH (security_invoker='true') AS
+ SELECT 'rule'::text AS kind,
+    rules.rule_id AS id,
+    rules.title,
+    "left"(rules.body, 50000) AS body,
+    NULL::text AS url,
+    rules.tags
+   FROM community.rules rules
+  WHERE (rules.status = 'published'::text)
+UNION ALL
+ SELECT 'crawl'::text AS kind,
+    items.document_id AS id,
+    items.title,
+    COALESCE(items.summary, ''::text) AS body,
+    items.url,
+    '[]'::jsonb AS tags
+   FROM community.crawl_items items;
+
+ALTER VIEW community.search_sources OWNER TO postgres;
+
+COMMENT ON VIEW community.search_sources IS 'One row per document that the search index should hold.';
+
+CREATE TABLE community.search_vectors (
+    generation integer NOT NULL,
+    kind text NOT NULL COLLATE pg_catalog."C",
+    id text NOT NULL COLLATE pg_catalog."C",
+    tags jsonb NOT NULL,
+    vector tsvector NOT NULL
+);
+
+ALTER TABLE community.search_vectors OWNER TO postgres;
+
+COMMENT ON TABLE community.search_vectors IS 'One row per search document: its words, weighted (A title, B tags, C body), as they are and as English stems. Beside the documents so that ranking reads no text.';
+
 CREATE TABLE events.address_keys (
     day date NOT NULL,
     key bytea NOT NULL
@@ -3853,6 +4916,63 @@ COMMENT ON TABLE sales.sales_monthly IS 'One row per month, owner, platform, tit
 
 ALTER TABLE ONLY events.event_log ATTACH PARTITION events.event_log_default DEFAULT;
 
+ALTER TABLE ONLY community.author_metrics_daily
+    ADD CONSTRAINT author_metrics_daily_pkey PRIMARY KEY (day, author_id);
+
+ALTER TABLE ONLY community.crawl_item_revisions
+    ADD CONSTRAINT crawl_item_revisions_pkey PRIMARY KEY (source_id, external_id, revision);
+
+ALTER TABLE ONLY community.crawl_items
+    ADD CONSTRAINT crawl_items_pkey PRIMARY KEY (source_id, external_id);
+
+ALTER TABLE ONLY community.dirty_days
+    ADD CONSTRAINT dirty_days_pkey PRIMARY KEY (day);
+
+ALTER TABLE ONLY community.donation_facts
+    ADD CONSTRAINT donation_facts_pkey PRIMARY KEY (payment_intent, object_type, object_id);
+
+ALTER TABLE ONLY community.donations
+    ADD CONSTRAINT donations_pkey PRIMARY KEY (payment_intent);
+
+ALTER TABLE ONLY community.excluded_events_daily
+    ADD CONSTRAINT excluded_events_daily_pkey PRIMARY KEY (day, reason);
+
+ALTER TABLE ONLY community.leaderboard_snapshots
+    ADD CONSTRAINT leaderboard_snapshots_day_period_kind_scope_scope_value_sub_key UNIQUE (day, period, kind, scope, scope_value, subject_id);
+
+ALTER TABLE ONLY community.leaderboard_snapshots
+    ADD CONSTRAINT leaderboard_snapshots_pkey PRIMARY KEY (day, period, kind, scope, scope_value, rank);
+
+ALTER TABLE ONLY community.notification_preferences
+    ADD CONSTRAINT notification_preferences_pkey PRIMARY KEY (person_id);
+
+ALTER TABLE ONLY community.notifications
+    ADD CONSTRAINT notifications_idempotency_key_key UNIQUE (idempotency_key);
+
+ALTER TABLE ONLY community.notifications
+    ADD CONSTRAINT notifications_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY community.rule_events
+    ADD CONSTRAINT rule_events_pkey PRIMARY KEY (event_id);
+
+ALTER TABLE ONLY community.rule_metrics_daily
+    ADD CONSTRAINT rule_metrics_daily_pkey PRIMARY KEY (day, rule_id);
+
+ALTER TABLE ONLY community.rules
+    ADD CONSTRAINT rules_pkey PRIMARY KEY (rule_id);
+
+ALTER TABLE ONLY community.search_changes
+    ADD CONSTRAINT search_changes_pkey PRIMARY KEY (kind, id);
+
+ALTER TABLE ONLY community.search_documents
+    ADD CONSTRAINT search_documents_pkey PRIMARY KEY (generation, kind, id);
+
+ALTER TABLE ONLY community.search_index
+    ADD CONSTRAINT search_index_pkey PRIMARY KEY (is_only);
+
+ALTER TABLE ONLY community.search_vectors
+    ADD CONSTRAINT search_vectors_pkey PRIMARY KEY (generation, kind, id);
+
 ALTER TABLE ONLY events.address_keys
     ADD CONSTRAINT address_keys_pkey PRIMARY KEY (day);
 
@@ -4030,6 +5150,32 @@ ALTER TABLE ONLY sales.sales_events
 ALTER TABLE ONLY sales.sales_monthly
     ADD CONSTRAINT sales_monthly_pkey PRIMARY KEY (month, owner_id, platform, title_id, format, country, currency);
 
+CREATE INDEX author_metrics_daily_author ON community.author_metrics_daily USING btree (author_id, day);
+
+CREATE UNIQUE INDEX crawl_items_document ON community.crawl_items USING btree (document_id);
+
+CREATE INDEX crawl_items_last_seen ON community.crawl_items USING btree (last_seen_at);
+
+CREATE INDEX donations_paid ON community.donations USING btree (paid_on, author_id);
+
+CREATE INDEX donations_without_author ON community.donations USING btree (rule_id) WHERE ((author_id IS NULL) AND (rule_id IS NOT NULL));
+
+CREATE INDEX notifications_due ON community.notifications USING btree (due_at) WHERE (due_at IS NOT NULL);
+
+CREATE INDEX notifications_person ON community.notifications USING btree (person_id, created_at DESC, id DESC);
+
+CREATE INDEX rule_events_day ON community.rule_events USING btree (day);
+
+CREATE INDEX rule_events_rule ON community.rule_events USING btree (rule_id, occurred_at);
+
+CREATE INDEX rule_metrics_daily_rule ON community.rule_metrics_daily USING btree (rule_id, day);
+
+CREATE INDEX rules_author ON community.rules USING btree (author_id) WHERE (author_id IS NOT NULL);
+
+CREATE INDEX rules_updated ON community.rules USING btree (updated_at);
+
+CREATE INDEX search_vectors_words ON community.search_vectors USING gin (vector);
+
 CREATE UNIQUE INDEX erasure_requests_open ON events.erasure_requests USING btree (user_id, mode) WHERE (status = 'requested'::text);
 
 CREATE INDEX event_aggregations_daily_bucket_start_idx ON events.event_aggregations_daily USING btree (bucket_start);
@@ -4142,6 +5288,12 @@ CREATE TRIGGER enforce_job_states BEFORE INSERT OR DELETE OR UPDATE ON operation
 
 CREATE TRIGGER refuse_job_change BEFORE UPDATE OF job_id, job_type, input_data, owner_id, unique_key, market_slug, created_at ON operations.jobs FOR EACH ROW EXECUTE FUNCTION operations.refuse_job_change();
 
+ALTER TABLE ONLY community.crawl_item_revisions
+    ADD CONSTRAINT crawl_item_revisions_source_id_external_id_fkey FOREIGN KEY (source_id, external_id) REFERENCES community.crawl_items(source_id, external_id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY community.search_vectors
+    ADD CONSTRAINT search_vectors_generation_kind_id_fkey FOREIGN KEY (generation, kind, id) REFERENCES community.search_documents(generation, kind, id) ON DELETE CASCADE;
+
 ALTER TABLE ONLY events.event_schemas
     ADD CONSTRAINT event_schemas_retention_class_fkey FOREIGN KEY (retention_class) REFERENCES events.retention_classes(retention_class);
 
@@ -4150,6 +5302,36 @@ ALTER TABLE ONLY market.snapshots
 
 ALTER TABLE ONLY operations.job_attempts
     ADD CONSTRAINT job_attempts_job_id_fkey FOREIGN KEY (job_id) REFERENCES operations.jobs(job_id) ON DELETE CASCADE;
+
+CREATE POLICY callers_see_theirs ON community.notification_preferences FOR SELECT TO pipeline_intake USING ((person_id = NULLIF(( SELECT current_setting('app.user_id'::text, true) AS current_setting), ''::text)));
+
+CREATE POLICY callers_see_theirs ON community.notifications FOR SELECT TO pipeline_intake USING ((person_id = NULLIF(( SELECT current_setting('app.user_id'::text, true) AS current_setting), ''::text)));
+
+ALTER TABLE community.donation_facts ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE community.donations ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE community.notification_preferences ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE community.notifications ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY owner_sees_all ON community.donation_facts TO postgres USING (true) WITH CHECK (true);
+
+CREATE POLICY owner_sees_all ON community.donations TO postgres USING (true) WITH CHECK (true);
+
+CREATE POLICY owner_sees_all ON community.notification_preferences TO postgres USING (true) WITH CHECK (true);
+
+CREATE POLICY owner_sees_all ON community.notifications TO postgres USING (true) WITH CHECK (true);
+
+CREATE POLICY readers_see_all ON community.donations FOR SELECT TO pipeline_reader USING (true);
+
+CREATE POLICY workers_see_all ON community.donation_facts TO pipeline_worker USING (true) WITH CHECK (true);
+
+CREATE POLICY workers_see_all ON community.donations TO pipeline_worker USING (true) WITH CHECK (true);
+
+CREATE POLICY workers_see_all ON community.notification_preferences TO pipeline_worker USING (true) WITH CHECK (true);
+
+CREATE POLICY workers_see_all ON community.notifications TO pipeline_worker USING (true) WITH CHECK (true);
 
 CREATE POLICY callers_see_theirs ON events.event_log FOR SELECT TO pipeline_intake USING (
 CASE
@@ -4281,6 +5463,10 @@ CREATE POLICY workers_see_all ON sales.report_files TO pipeline_worker USING (tr
 
 CREATE POLICY workers_see_all ON sales.sales_events TO pipeline_worker USING (true) WITH CHECK (true);
 
+GRANT USAGE ON SCHEMA community TO pipeline_worker;
+GRANT USAGE ON SCHEMA community TO pipeline_reader;
+GRANT USAGE ON SCHEMA community TO pipeline_intake;
+
 GRANT USAGE ON SCHEMA events TO pipeline_worker;
 GRANT USAGE ON SCHEMA events TO pipeline_reader;
 GRANT USAGE ON SCHEMA events TO pipeline_intake;
@@ -4300,6 +5486,64 @@ GRANT USAGE ON SCHEMA property TO pipeline_intake;
 GRANT USAGE ON SCHEMA sales TO pipeline_worker;
 GRANT USAGE ON SCHEMA sales TO pipeline_reader;
 GRANT USAGE ON SCHEMA sales TO pipeline_intake;
+
+REVOKE ALL ON FUNCTION community.attribute_donations() FROM PUBLIC;
+GRANT ALL ON FUNCTION community.attribute_donations() TO pipeline_worker;
+
+REVOKE ALL ON FUNCTION community.claim_notifications(people integer, most integer, singles integer, lease interval, at timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION community.claim_notifications(people integer, most integer, singles integer, lease interval, at timestamp with time zone) TO pipeline_worker;
+
+REVOKE ALL ON FUNCTION community.escaped_html(content text) FROM PUBLIC;
+GRANT ALL ON FUNCTION community.escaped_html(content text) TO pipeline_worker;
+GRANT ALL ON FUNCTION community.escaped_html(content text) TO pipeline_intake;
+
+REVOKE ALL ON FUNCTION community.index_changes(most integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION community.index_changes(most integer) TO pipeline_worker;
+
+REVOKE ALL ON FUNCTION community.index_documents(target integer, of_kind text, ids text[], replaces boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION community.index_documents(target integer, of_kind text, ids text[], replaces boolean) TO pipeline_worker;
+
+REVOKE ALL ON FUNCTION community.mark_dirty_days(days date[], why text) FROM PUBLIC;
+GRANT ALL ON FUNCTION community.mark_dirty_days(days date[], why text) TO pipeline_worker;
+
+REVOKE ALL ON FUNCTION community.notification_due_at(digest text, at timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION community.notification_due_at(digest text, at timestamp with time zone) TO pipeline_worker;
+
+REVOKE ALL ON FUNCTION community.notify(key text, person text, about text, details jsonb, at timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION community.notify(key text, person text, about text, details jsonb, at timestamp with time zone) TO pipeline_worker;
+
+REVOKE ALL ON FUNCTION community.notify_donations(since timestamp with time zone, at timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION community.notify_donations(since timestamp with time zone, at timestamp with time zone) TO pipeline_worker;
+
+REVOKE ALL ON FUNCTION community.notify_leaderboards(board_day date, places integer, at timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION community.notify_leaderboards(board_day date, places integer, at timestamp with time zone) TO pipeline_worker;
+
+REVOKE ALL ON FUNCTION community.notify_milestones(since date, at timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION community.notify_milestones(since date, at timestamp with time zone) TO pipeline_worker;
+
+REVOKE ALL ON FUNCTION community.search(words text, of_kind text, with_tag text, after_rank double precision, after_kind text, after_id text, most integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION community.search(words text, of_kind text, with_tag text, after_rank double precision, after_kind text, after_id text, most integer) TO pipeline_intake;
+GRANT ALL ON FUNCTION community.search(words text, of_kind text, with_tag text, after_rank double precision, after_kind text, after_id text, most integer) TO pipeline_worker;
+
+REVOKE ALL ON FUNCTION community.search_query(words text) FROM PUBLIC;
+GRANT ALL ON FUNCTION community.search_query(words text) TO pipeline_worker;
+GRANT ALL ON FUNCTION community.search_query(words text) TO pipeline_intake;
+
+REVOKE ALL ON FUNCTION community.search_vector(title text, tags jsonb, body text) FROM PUBLIC;
+GRANT ALL ON FUNCTION community.search_vector(title text, tags jsonb, body text) TO pipeline_worker;
+
+REVOKE ALL ON FUNCTION community.set_notification_preferences(keeps_target boolean, new_target text, new_kinds jsonb, new_digest text, muted boolean, at timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION community.set_notification_preferences(keeps_target boolean, new_target text, new_kinds jsonb, new_digest text, muted boolean, at timestamp with time zone) TO pipeline_intake;
+
+REVOKE ALL ON FUNCTION community.settle_notifications(ids uuid[], lease timestamp with time zone, problem text, retry_at timestamp with time zone, at timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION community.settle_notifications(ids uuid[], lease timestamp with time zone, problem text, retry_at timestamp with time zone, at timestamp with time zone) TO pipeline_worker;
+
+REVOKE ALL ON FUNCTION community.store_crawl_items(source text, ids text[], urls text[], titles text[], summaries text[], raws text[], sender text, request text) FROM PUBLIC;
+GRANT ALL ON FUNCTION community.store_crawl_items(source text, ids text[], urls text[], titles text[], summaries text[], raws text[], sender text, request text) TO pipeline_intake;
+GRANT ALL ON FUNCTION community.store_crawl_items(source text, ids text[], urls text[], titles text[], summaries text[], raws text[], sender text, request text) TO pipeline_worker;
+
+REVOKE ALL ON FUNCTION community.store_donations(given jsonb, run_id text) FROM PUBLIC;
+GRANT ALL ON FUNCTION community.store_donations(given jsonb, run_id text) TO pipeline_worker;
 
 REVOKE ALL ON FUNCTION events.aggregate_events_hourly(target_hour timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION events.aggregate_events_hourly(target_hour timestamp with time zone) TO pipeline_worker;
@@ -4485,6 +5729,122 @@ GRANT ALL ON FUNCTION sales.supersede_smashwords(owner text, months date[]) TO p
 
 REVOKE ALL ON FUNCTION sales.usd_rate(currency text, day date) FROM PUBLIC;
 GRANT ALL ON FUNCTION sales.usd_rate(currency text, day date) TO pipeline_worker;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE community.author_metrics_daily TO pipeline_worker;
+GRANT SELECT ON TABLE community.author_metrics_daily TO pipeline_reader;
+GRANT SELECT ON TABLE community.author_metrics_daily TO pipeline_intake;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE community.crawl_item_revisions TO pipeline_worker;
+GRANT SELECT ON TABLE community.crawl_item_revisions TO pipeline_reader;
+GRANT INSERT ON TABLE community.crawl_item_revisions TO pipeline_intake;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE community.crawl_items TO pipeline_worker;
+GRANT SELECT ON TABLE community.crawl_items TO pipeline_reader;
+GRANT SELECT,INSERT,UPDATE ON TABLE community.crawl_items TO pipeline_intake;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE community.dirty_days TO pipeline_worker;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE community.donation_facts TO pipeline_worker;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE community.donations TO pipeline_worker;
+
+GRANT SELECT(payment_intent) ON TABLE community.donations TO pipeline_reader;
+
+GRANT SELECT(rule_id) ON TABLE community.donations TO pipeline_reader;
+
+GRANT SELECT(author_id) ON TABLE community.donations TO pipeline_reader;
+
+GRANT SELECT(is_anonymous) ON TABLE community.donations TO pipeline_reader;
+
+GRANT SELECT(currency) ON TABLE community.donations TO pipeline_reader;
+
+GRANT SELECT(received) ON TABLE community.donations TO pipeline_reader;
+
+GRANT SELECT(refunded) ON TABLE community.donations TO pipeline_reader;
+
+GRANT SELECT(disputed) ON TABLE community.donations TO pipeline_reader;
+
+GRANT SELECT(net) ON TABLE community.donations TO pipeline_reader;
+
+GRANT SELECT(status) ON TABLE community.donations TO pipeline_reader;
+
+GRANT SELECT(dispute_status) ON TABLE community.donations TO pipeline_reader;
+
+GRANT SELECT(paid_at) ON TABLE community.donations TO pipeline_reader;
+
+GRANT SELECT(paid_on) ON TABLE community.donations TO pipeline_reader;
+
+GRANT SELECT(is_live) ON TABLE community.donations TO pipeline_reader;
+
+GRANT SELECT(updated_at) ON TABLE community.donations TO pipeline_reader;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE community.excluded_events_daily TO pipeline_worker;
+GRANT SELECT ON TABLE community.excluded_events_daily TO pipeline_reader;
+GRANT SELECT ON TABLE community.excluded_events_daily TO pipeline_intake;
+
+GRANT SELECT ON TABLE community.leaderboard_snapshots TO pipeline_reader;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE community.leaderboard_snapshots TO pipeline_worker;
+GRANT SELECT ON TABLE community.leaderboard_snapshots TO pipeline_intake;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE community.notification_preferences TO pipeline_worker;
+
+GRANT SELECT(person_id) ON TABLE community.notification_preferences TO pipeline_intake;
+
+GRANT SELECT(has_target) ON TABLE community.notification_preferences TO pipeline_intake;
+
+GRANT SELECT(kinds) ON TABLE community.notification_preferences TO pipeline_intake;
+
+GRANT SELECT(digest) ON TABLE community.notification_preferences TO pipeline_intake;
+
+GRANT SELECT(is_muted) ON TABLE community.notification_preferences TO pipeline_intake;
+
+GRANT SELECT(updated_at) ON TABLE community.notification_preferences TO pipeline_intake;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE community.notifications TO pipeline_worker;
+
+GRANT SELECT(id) ON TABLE community.notifications TO pipeline_intake;
+
+GRANT SELECT(person_id) ON TABLE community.notifications TO pipeline_intake;
+
+GRANT SELECT(kind) ON TABLE community.notifications TO pipeline_intake;
+
+GRANT SELECT(payload) ON TABLE community.notifications TO pipeline_intake;
+
+GRANT SELECT(created_at) ON TABLE community.notifications TO pipeline_intake;
+
+GRANT SELECT(due_at) ON TABLE community.notifications TO pipeline_intake;
+
+GRANT SELECT(digest) ON TABLE community.notifications TO pipeline_intake;
+
+GRANT SELECT(sent_at) ON TABLE community.notifications TO pipeline_intake;
+
+GRANT SELECT(given_up_at) ON TABLE community.notifications TO pipeline_intake;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE community.rule_events TO pipeline_worker;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE community.rule_metrics_daily TO pipeline_worker;
+GRANT SELECT ON TABLE community.rule_metrics_daily TO pipeline_reader;
+GRANT SELECT ON TABLE community.rule_metrics_daily TO pipeline_intake;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE community.rules TO pipeline_worker;
+GRANT SELECT ON TABLE community.rules TO pipeline_reader;
+GRANT SELECT ON TABLE community.rules TO pipeline_intake;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE community.search_changes TO pipeline_worker;
+GRANT SELECT,INSERT,UPDATE ON TABLE community.search_changes TO pipeline_intake;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE community.search_documents TO pipeline_worker;
+GRANT SELECT ON TABLE community.search_documents TO pipeline_reader;
+GRANT SELECT ON TABLE community.search_documents TO pipeline_intake;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE community.search_index TO pipeline_worker;
+GRANT SELECT ON TABLE community.search_index TO pipeline_reader;
+GRANT SELECT ON TABLE community.search_index TO pipeline_intake;
+
+GRANT SELECT ON TABLE community.search_sources TO pipeline_worker;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE community.search_vectors TO pipeline_worker;
+GRANT SELECT ON TABLE community.search_vectors TO pipeline_intake;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE events.address_keys TO pipeline_worker;
 GRANT SELECT ON TABLE events.address_keys TO pipeline_intake;
@@ -4742,6 +6102,11 @@ GRANT SELECT ON TABLE sales.sales_events TO pipeline_intake;
 
 GRANT SELECT ON TABLE sales.sales_monthly TO pipeline_reader;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE sales.sales_monthly TO pipeline_worker;
+
+ALTER DEFAULT PRIVILEGES FOR ROLE postgres IN SCHEMA community GRANT SELECT,USAGE ON SEQUENCES TO pipeline_worker;
+
+ALTER DEFAULT PRIVILEGES FOR ROLE postgres IN SCHEMA community GRANT SELECT ON TABLES TO pipeline_reader;
+ALTER DEFAULT PRIVILEGES FOR ROLE postgres IN SCHEMA community GRANT SELECT,INSERT,DELETE,UPDATE ON TABLES TO pipeline_worker;
 
 ALTER DEFAULT PRIVILEGES FOR ROLE postgres IN SCHEMA events GRANT SELECT,USAGE ON SEQUENCES TO pipeline_worker;
 

@@ -88,6 +88,7 @@ def _measure(exchange: Exchange, seconds: float) -> None:
     method = exchange.method if exchange.method in _METHODS else "other"
     labels = {"method": method, "path": exchange.path, "status": str(exchange.status)}
     metrics.histogram("http_request_seconds", seconds, labels)
+    metrics.counter("http_requests_total")
 
 
 def _require_no_browser(exchange: Exchange, path: str) -> None:

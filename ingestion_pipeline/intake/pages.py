@@ -5,7 +5,7 @@ Pages are whole: no script, no style and no font comes from elsewhere, so that t
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from html import escape
 from typing import Any
 
@@ -18,21 +18,13 @@ from ingestion_pipeline.intake.documentation import documentation
 from ingestion_pipeline.intake.endpoints import HTML, PUBLIC, Answer, Call, Endpoint, HttpDomain, Response, json_answer
 from ingestion_pipeline.intake.problems import retry_after
 from ingestion_pipeline.intake.services import Services
-from ingestion_pipeline.storage.scopes import AS_OPERATOR
+from ingestion_pipeline.intake.status_page import StatusPage
+from ingestion_pipeline.intake.status_sections import Section
+from ingestion_pipeline.intake.status_style import STATUS_STYLE
 
 HEALTH_SECONDS = 1.0
-STATUS_SECONDS = 5.0
 POSTGRES_SECONDS = 1.0
 CSP = (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'")
-_AS_OPERATOR = f"{AS_OPERATOR}, set_config('statement_timeout', '2s', true)"
-_LAST_HOUR = """
-select path, count(*), count(*) filter (where status >= 500), count(*) filter (where status between 400 and 499),
-       percentile_cont(0.5) within group (order by duration_ms),
-       percentile_cont(0.99) within group (order by duration_ms)
-from operations.api_requests
-where occurred_at >= now() - interval '1 hour'
-group by path order by 2 desc limit 20
-"""
 _HEALTH = {
     "type": "object",
     "required": ["status", "timestamp"],
@@ -53,9 +45,12 @@ a{color:#8ab4f8}.ok{color:#6fcf97}.bad{color:#ff8a80}}
 """
 
 
-def service_domain(services: Services, document: Callable[[], dict[str, Any]]) -> HttpDomain:
-    """The endpoints that exist whatever the domains are."""
-    pages = _Pages(services, document)
+def service_domain(
+    services: Services, document: Callable[[], dict[str, Any]], sections: Sequence[Section] = ()
+) -> HttpDomain:
+    """The endpoints that exist whatever the domains are; `sections` are what they show on the status page, in order."""
+    status = StatusPage(services, sections)
+    pages = _Pages(services, document, status)
     page = {200: Response(description="The page.", content_type="text/html")}
     return HttpDomain(
         endpoints=[
@@ -85,19 +80,19 @@ def service_domain(services: Services, document: Callable[[], dict[str, Any]]) -
                 summary="This API as an OpenAPI document",
                 responses={200: Response(description="The document.", schema={"type": "object"})},
             ),
-        ]
+        ],
+        shutdown=status.close,
     )
 
 
 class _Pages:
-    def __init__(self, services: Services, document: Callable[[], dict[str, Any]]) -> None:
+    def __init__(self, services: Services, document: Callable[[], dict[str, Any]], status: StatusPage) -> None:
         self._services = services
         self._document = document
+        self._status = status
         self._ask = asyncio.Lock()
         self._asked_at = float("-inf")
         self._is_there = False
-        self._rows: list[tuple[Any, ...]] | None = None
-        self._counted_at = float("-inf")
 
     async def health(self, _: Call) -> Answer:
         is_there = await self._is_postgres_there()
@@ -107,17 +102,8 @@ class _Pages:
         return json_answer(503, {**body, "unavailable": ["PostgreSQL"]}, (retry_after(HEALTH_SECONDS),))
 
     async def status(self, _: Call) -> Answer:
-        is_there = await self._is_postgres_there()
-        rows = await self._last_hour() if is_there else None
-        state = '<span class="ok">ok</span>' if is_there else '<span class="bad">PostgreSQL cannot be reached</span>'
-        settings = self._services.settings
-        dagster = f"http://{settings.webserver_host}:{settings.webserver_port}"
-        body = (
-            f"<h1>Ingestion pipeline</h1><p>Status: {state}</p>"
-            f'<p><a href="/docs">The API</a> · <a href="/openapi.json">OpenAPI</a> · '
-            f'<a href="{escape(dagster)}">Dagster</a></p><h2>Requests of the last hour</h2>{_table(rows)}'
-        )
-        return _page("Ingestion pipeline", body)
+        body = await self._status.body(is_postgres_there=await self._is_postgres_there())
+        return _page("Ingestion pipeline", body, _STYLE + STATUS_STYLE)
 
     async def docs(self, _: Call) -> Answer:
         return _page("API of the ingestion pipeline", documentation(self._document()))
@@ -141,37 +127,11 @@ class _Pages:
             return False
         return True
 
-    async def _last_hour(self) -> list[tuple[Any, ...]] | None:
-        if time.monotonic() - self._counted_at > STATUS_SECONDS:
-            try:
-                async with self._services.pool.connection() as connection:
-                    await connection.execute(_AS_OPERATOR.encode())
-                    self._rows = await (await connection.execute(_LAST_HOUR)).fetchall()
-            except (psycopg.Error, PoolTimeout):
-                self._rows = None
-            self._counted_at = time.monotonic()
-        return self._rows
 
-
-def _table(rows: list[tuple[Any, ...]] | None) -> str:
-    if rows is None:
-        return "<p>They cannot be counted now.</p>"
-    if not rows:
-        return "<p>There were none.</p>"
-    heads = "".join(f'<th class="n">{head}</th>' for head in ("Requests", "5xx", "4xx", "Median ms", "p99 ms"))
-    lines = "".join(
-        f"<tr><td><code>{escape(path)}</code></td>"
-        + "".join(f'<td class="n">{number:,}</td>' for number in (count, failed, refused))
-        + "".join(f'<td class="n">{milliseconds:,.1f}</td>' for milliseconds in (median, slowest))
-        + "</tr>"
-        for path, count, failed, refused, median, slowest in rows
-    )
-    return f"<table><thead><tr><th>Path</th>{heads}</tr></thead><tbody>{lines}</tbody></table>"
-
-
-def _page(title: str, body: str) -> Answer:
+def _page(title: str, body: str, style: str = _STYLE) -> Answer:
     text = (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
-        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>{body}</body></html>'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{style}</style></head>'
+        f"<body>{body}</body></html>"
     )
     return Answer(200, text.encode(), (CSP,), HTML)

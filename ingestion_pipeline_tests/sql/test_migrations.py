@@ -6,6 +6,10 @@ import psycopg
 import pytest
 
 from ingestion_pipeline.core.tables import ColumnType, Table
+from ingestion_pipeline.domains.community.content_tables import TABLES as CONTENT_TABLES
+from ingestion_pipeline.domains.community.donations_tables import TABLES as DONATION_TABLES
+from ingestion_pipeline.domains.community.leaderboard_tables import TABLES as LEADERBOARD_TABLES
+from ingestion_pipeline.domains.community.rollup_tables import TABLES as ROLLUP_TABLES
 from ingestion_pipeline.domains.events.tables import TABLES as EVENT_TABLES
 from ingestion_pipeline.domains.market.tables import TABLES as MARKET_TABLES
 from ingestion_pipeline.domains.property.tables import TABLES as PROPERTY_TABLES
@@ -25,7 +29,8 @@ POSTGRES_TYPES: dict[ColumnType, str] = {
     "timestamp": "timestamp with time zone",
     "json": "jsonb",
 }
-TABLES = (*MARKET_TABLES, *EVENT_TABLES, *PROPERTY_TABLES, *VALUATION_TABLES, *SALES_TABLES)
+COMMUNITY_TABLES = (*DONATION_TABLES, *CONTENT_TABLES, *ROLLUP_TABLES, *LEADERBOARD_TABLES)
+TABLES = (*MARKET_TABLES, *EVENT_TABLES, *PROPERTY_TABLES, *VALUATION_TABLES, *SALES_TABLES, *COMMUNITY_TABLES)
 SERVED = [table for table in TABLES if table.store == "postgres"]
 
 COLUMNS = """
@@ -76,7 +81,7 @@ order by 1
 """
 
 
-@pytest.mark.parametrize("schema", ["market", "events", "property", "sales", "operations"])
+@pytest.mark.parametrize("schema", ["market", "events", "property", "sales", "community", "operations"])
 def test_every_table_is_declared_or_says_what_a_row_is(database_url: str, schema: str) -> None:
     """A declared one has an asset, freshness and docs; operators meet the others without the code. The history of
     migrations explains itself."""

@@ -11,6 +11,7 @@ from psycopg.rows import dict_row
 
 from ingestion_pipeline.core.clock import utc_now
 from ingestion_pipeline.core.ids import time_ordered_ids
+from ingestion_pipeline.core.metrics import metrics
 from ingestion_pipeline.domains.events import contracts_openapi as openapi
 from ingestion_pipeline.domains.events.admin_routes import admin_endpoints
 from ingestion_pipeline.domains.events.contracts import Batch
@@ -130,6 +131,7 @@ class Emitter:
         ]
         assert self._log is not None  # noqa: S101 - started before the first call
         await self._log.append(Append(reception.received_at.date(), entries, rejects, received=len(raws)))
+        metrics.counter("events_received_total", len(raws))
         if is_single and (refusal := _refusal(verdicts[0])):
             raise Problem(422, refusal.reason, errors=[FieldError(refusal.field, refusal.reason, None)])
         return Answer(202, _answer(call.request_id, verdicts))

@@ -30,7 +30,15 @@ API_P95_MS, API_SAMPLE, API_WINDOW = 2000.0, 20, timedelta(minutes=5)
 DATA_AGE = timedelta(days=30)
 QUEUE_AGE = timedelta(minutes=10)
 NAMED = 10  # so many are named in a message
-WAITING_PATHS = ("/api/ingest", "/api/cron", "/api/cron/cache-warming", "/api/jobs", "/api/jobs/{job_id}")
+WAITING_PATHS = (
+    "/api/ingest",
+    "/api/cron",
+    "/api/cron/cache-warming",
+    "/api/jobs",
+    "/api/jobs/{job_id}",
+    "/cron/rollup",
+    "/cron/rebuild-search",
+)
 
 Rows = Sequence[Mapping[str, Any]]
 

@@ -1,0 +1,1 @@
+"""Community (seed S4): donations, crawled items, rules, daily rollups, leaderboards, search, notifications."""

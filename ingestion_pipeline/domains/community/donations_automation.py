@@ -1,0 +1,61 @@
+"""When donations are made: within seconds after Stripe delivers, and every hour with their checks.
+
+All on by default.
+"""
+
+import dagster as dg
+
+from ingestion_pipeline.core.clock import utc_now
+from ingestion_pipeline.domains.community.donations_ledger import dirty_days
+from ingestion_pipeline.domains.community.donations_tables import DONATIONS
+from ingestion_pipeline.domains.community.stripe import EVENT_TYPE
+from ingestion_pipeline.orchestration.partitions import DAILY, range_tags
+from ingestion_pipeline.orchestration.runs import URGENT, runs_going_on
+from ingestion_pipeline.orchestration.schedules import due_schedule, selection
+from ingestion_pipeline.storage.inbox import due
+from ingestion_pipeline.storage.postgres import Postgres
+
+HOURLY = "12 * * * *"
+SENSOR_SECONDS = 10
+
+community_donations_job = dg.define_asset_job(
+    "community_donations_job",
+    selection=selection(DONATIONS).without_checks(),
+    description="Applies what Stripe delivered.",
+)
+community_donations_checked_job = dg.define_asset_job(
+    "community_donations_checked_job", selection=selection(DONATIONS), description="Donations, with their checks."
+)
+
+
+@dg.sensor(
+    job=community_donations_job,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    minimum_interval_seconds=SENSOR_SECONDS,
+    description="A run whenever events of Stripe wait to be applied and none is going on.",
+)
+def community_donations_sensor(
+    context: dg.SensorEvaluationContext, postgres: dg.ResourceParam[Postgres]
+) -> dg.RunRequest | dg.SkipReason:
+    waiting = sum(due(postgres, [EVENT_TYPE]).values())
+    if not waiting and not dirty_days(postgres):
+        return dg.SkipReason("no event is due, and every day that has changed is reported")
+    for job in (community_donations_job, community_donations_checked_job):
+        if runs_going_on(context.instance, job.name):
+            return dg.SkipReason(f"a run is queued or going on; {waiting} events are due")
+    today = utc_now().date()
+    return dg.RunRequest(tags={**range_tags(today, today), **URGENT})
+
+
+community_donations_schedule = due_schedule(
+    "community_donations_schedule",
+    community_donations_checked_job,
+    [DONATIONS],
+    DAILY,
+    HOURLY,
+    description="The running day every hour, with any day of the lookback that is not settled.",
+)
+
+JOBS = [community_donations_job, community_donations_checked_job]
+SCHEDULES = [community_donations_schedule]
+SENSORS = [community_donations_sensor]

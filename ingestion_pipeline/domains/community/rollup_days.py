@@ -1,0 +1,216 @@
+"""Building one day of the rollups: read, compute, and replace the day's rows in one transaction.
+
+A day is locked before anything of it is read: of two that build it at once the second sees what the first has seen, or
+more. Only rows that differ are written, and what differs is counted; a dry run only counts.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ingestion_pipeline.core.tables import Table
+from ingestion_pipeline.core.windows import Window
+from ingestion_pipeline.domains.community.abuse import Limits
+from ingestion_pipeline.domains.community.rollup_tables import (
+    AUTHOR_METRICS_DAILY,
+    EXCLUDED_EVENTS_DAILY,
+    RULE_EVENTS,
+    RULE_METRICS_DAILY,
+)
+from ingestion_pipeline.domains.community.scoring import KINDS
+from ingestion_pipeline.storage.lake import ARROW_TYPES, Lake
+from ingestion_pipeline.storage.postgres import Postgres, copy_rows
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
+
+_LOCK = "select pg_advisory_xact_lock(hashtextextended('community.rollups ' || %s::date, 1))"
+_RULES = "select rule_id, author_id from community.rules where author_id is not null"
+_FIRST_DAY = (
+    "select coalesce(max((now() at time zone 'UTC' - kept_for)::date), '2000-01-01') from events.event_retention "
+    "where event_type = any(%s)"
+)
+# paid on the day and not wholly given back, by the author they were for; those of Stripe's test mode are nobody's
+_DONATIONS = b"""
+select
+    author_id,
+    sum(donations)::bigint as donations,
+    jsonb_object_agg(currency, net::text)::text as donations_net
+from (
+    select
+        coalesce(donations.author_id, rules.author_id) as author_id,
+        donations.currency,
+        count(*) as donations,
+        sum(donations.net) as net
+    from community.donations as donations
+    left join community.rules as rules on donations.rule_id = rules.rule_id
+    where donations.paid_on = %(day)s and donations.is_live and donations.net > 0
+    group by 1, 2
+) as sums
+where author_id is not null
+group by author_id
+"""
+_RULE_COLUMNS = {"rule_id": pa.string(), "author_id": pa.string()}
+_DONATION_COLUMNS = {"author_id": pa.string(), "donations": pa.int64(), "donations_net": pa.string()}
+_COMPARED = """
+select
+    count(*) filter (where old.is_there is null) as inserted,
+    count(*) filter (
+        where new.is_there and old.is_there and row({new_columns}) is distinct from row({old_columns})
+    ) as updated,
+    count(*) filter (where new.is_there is null) as deleted,
+    count(*) filter (
+        where new.is_there and old.is_there and row({new_columns}) is not distinct from row({old_columns})
+    ) as unchanged
+from (select {columns}, true as is_there from {incoming}) as new
+full join (select {columns}, true as is_there from {table} where day = %s) as old using ({key})
+"""
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What building a day again does to the rows of one table."""
+
+    inserted: int
+    updated: int
+    deleted: int
+    unchanged: int
+
+
+@dataclass(frozen=True)
+class RuleRollup:
+    """The rows of rule_metrics_daily and excluded_events_daily of one day."""
+
+    metrics: pa.Table
+    excluded: pa.Table
+
+    @property
+    def excluded_counts(self) -> dict[str, int]:
+        """Events that do not count, by reason."""
+        counts = zip(self.excluded["reason"].to_pylist(), self.excluded["events"].to_pylist(), strict=True)
+        return dict(sorted(counts))
+
+    @property
+    def events(self) -> int:
+        """Events of rules on the day, counted or not."""
+        counted = [pc.sum(self.metrics[name]).as_py() or 0 for name in _COUNTED]
+        return sum(counted) + sum(self.excluded_counts.values())
+
+
+_COUNTED = ("views", "copies", "saves", "forks", "votes_up", "votes_down")
+
+
+def first_rollable_day(postgres: Postgres) -> date:
+    """The first day of which no event of rules has expired: the rows of earlier ones stay as they are."""
+    with postgres.transaction() as connection:
+        ((day,),) = connection.execute(_FIRST_DAY, [list(KINDS)]).fetchall()
+    return day  # type: ignore[no-any-return]
+
+
+@contextmanager
+def locked_day(postgres: Postgres, day: date) -> Iterator[psycopg.Connection[Any]]:
+    """A transaction in which nobody else builds `day`."""
+    with postgres.transaction() as connection:
+        connection.execute(_LOCK, [day])
+        yield connection
+
+
+def rolled_rules(connection: psycopg.Connection[Any], lake: Lake, limits: Limits, day: date) -> RuleRollup:
+    """Judges and counts the events of `day`. Reads that day of the lake and the authors of all rules."""
+    import ibis
+
+    from ingestion_pipeline.domains.community.rollups import excluded_events, rule_events, rule_metrics
+
+    rules = ibis.memtable(_selected(connection, _RULES.encode(), _RULE_COLUMNS))
+    events = lake.read(RULE_EVENTS, Window.of_days(day, day))
+    counts = ibis.memtable(lake.engine.to_pyarrow(rule_events(events, rules, limits)))
+    return RuleRollup(
+        _rows(lake, RULE_METRICS_DAILY, rule_metrics(counts, rules), day),
+        _rows(lake, EXCLUDED_EVENTS_DAILY, excluded_events(counts), day),
+    )
+
+
+def rolled_authors(connection: psycopg.Connection[Any], lake: Lake, metrics: pa.Table, day: date) -> pa.Table:
+    """The rows of author_metrics_daily: sums of `metrics`, the day's rows of rules, with the donations of the day."""
+    import ibis
+
+    from ingestion_pipeline.domains.community.rollups import author_metrics
+
+    donations = _selected(connection, _DONATIONS, _DONATION_COLUMNS, {"day": day})
+    rows = author_metrics(ibis.memtable(metrics), ibis.memtable(donations))
+    return _rows(lake, AUTHOR_METRICS_DAILY, rows, day)
+
+
+def stored_metrics(connection: psycopg.Connection[Any], day: date) -> pa.Table:
+    """The rows of rule_metrics_daily of `day`."""
+    table = RULE_METRICS_DAILY
+    columns = {column.name: ARROW_TYPES[column.type] for column in table.columns}
+    statement = f"select {', '.join(columns)} from {table.qualified_name} where day = %(day)s"
+    return _selected(connection, statement.encode(), columns, {"day": day})
+
+
+def replaced(
+    connection: psycopg.Connection[Any], table: Table, rows: pa.Table, day: date, *, is_dry: bool = False
+) -> Changes:
+    """Makes `rows` the only rows of `table` of `day`, unless it is dry; what that changes."""
+    names = table.column_names
+    values = [name for name in names if name not in table.key]
+    incoming = f"incoming_{table.name}"
+    words = {
+        "table": table.qualified_name,
+        "incoming": incoming,
+        "columns": ", ".join(names),
+        "key": ", ".join(table.key),
+        "new_columns": ", ".join(f"new.{name}" for name in values),
+        "old_columns": ", ".join(f"old.{name}" for name in values),
+    }
+    connection.execute(f"drop table if exists {incoming}".encode())
+    like = "create temporary table {incoming} on commit drop as select {columns} from {table} limit 0"
+    connection.execute(like.format(**words).encode())
+    with connection.cursor() as cursor:
+        copy_rows(cursor, incoming, rows.select(list(names)))
+    (counts,) = connection.execute(_COMPARED.format(**words).encode(), [day]).fetchall()
+    changes = Changes(*counts)
+    if not is_dry and changes.inserted + changes.updated + changes.deleted:
+        _apply(connection, table, words, values, day)
+    return changes
+
+
+def _apply(
+    connection: psycopg.Connection[Any], table: Table, words: Mapping[str, str], values: list[str], day: date
+) -> None:
+    same = " and ".join(f"new.{name} = old.{name}" for name in table.key)
+    gone = "delete from {table} as old where day = %s and not exists (select from {incoming} as new where {same})"
+    connection.execute(gone.format(**words, same=same).encode(), [day])
+    changed = (
+        "insert into {table} as old ({columns}) select {columns} from {incoming} as new order by {key} "
+        "on conflict ({key}) do update set {assigned} where row({old_columns}) is distinct from row({excluded})"
+    )
+    assigned = ", ".join(f"{name} = excluded.{name}" for name in values)
+    excluded = ", ".join(f"excluded.{name}" for name in values)
+    connection.execute(changed.format(**words, assigned=assigned, excluded=excluded).encode())
+
+
+def _rows(lake: Lake, table: Table, rows: "ir.Table", day: date) -> pa.Table:
+    """`rows` of one day with the columns of `table`."""
+    found = lake.engine.to_pyarrow(rows)
+    found = found.append_column("day", pa.repeat(pa.scalar(day, pa.date32()), found.num_rows))
+    return found.select(list(table.column_names))
+
+
+def _selected(
+    connection: psycopg.Connection[Any],
+    statement: bytes,
+    columns: Mapping[str, pa.DataType],
+    parameters: Mapping[str, object] | None = None,
+) -> pa.Table:
+    """What a statement selects, as `columns`."""
+    found = connection.execute(statement, parameters).fetchall()
+    values = zip(*found, strict=True) if found else [[] for _ in columns]
+    return pa.table({name: pa.array(it, kind) for (name, kind), it in zip(columns.items(), values, strict=True)})

@@ -1,0 +1,229 @@
+"""Stripe's events: which are applied, what of them is kept, and of which payment they tell.
+
+Belongs here: the shapes of docs.stripe.com/api/events (API 2026-06-24), reduced to the fields that are used: the rest,
+such as addresses and cards, is never stored. Does not belong here: who signed (stripe_signatures.py), what a donation
+is (donations.py).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from ingestion_pipeline.core.deliveries import DeliveryType
+
+EVENT_TYPE, SOURCE, SECRET_VARIABLE = "stripe.event", "stripe", "STRIPE_WEBHOOK_SECRET"
+
+ObjectType = Literal["checkout.session", "payment_intent", "charge", "refund", "dispute"]
+APPLIED: Mapping[str, ObjectType] = {
+    "checkout.session.completed": "checkout.session",
+    "checkout.session.expired": "checkout.session",
+    "checkout.session.async_payment_failed": "checkout.session",
+    "checkout.session.async_payment_succeeded": "checkout.session",
+    "payment_intent.processing": "payment_intent",
+    "payment_intent.requires_action": "payment_intent",
+    "payment_intent.payment_failed": "payment_intent",
+    "payment_intent.canceled": "payment_intent",
+    "payment_intent.succeeded": "payment_intent",
+    "charge.refunded": "charge",
+    "charge.refund.updated": "refund",
+    "refund.created": "refund",
+    "refund.updated": "refund",
+    "refund.failed": "refund",
+    "charge.dispute.created": "dispute",
+    "charge.dispute.updated": "dispute",
+    "charge.dispute.funds_withdrawn": "dispute",
+    "charge.dispute.funds_reinstated": "dispute",
+    "charge.dispute.closed": "dispute",
+}
+"""The types of events that say something of a donation, with the object that they carry."""
+
+_LIVES: Mapping[ObjectType, Sequence[str]] = {
+    "checkout.session": (
+        "checkout.session.completed",
+        "checkout.session.expired",
+        "checkout.session.async_payment_failed",
+        "checkout.session.async_payment_succeeded",
+    ),
+    "payment_intent": (
+        "payment_intent.processing",
+        "payment_intent.requires_action",
+        "payment_intent.payment_failed",
+        "payment_intent.canceled",
+        "payment_intent.succeeded",
+    ),
+    "refund": ("pending", "requires_action", "succeeded", "canceled", "failed"),
+    "dispute": (
+        "warning_needs_response",
+        "warning_under_review",
+        "warning_closed",
+        "needs_response",
+        "under_review",
+        "prevented",
+        "lost",
+        "won",
+    ),
+}
+"""What comes later in the life of an object, by type of event or by status: tells states of one second apart."""
+
+_TRUE = frozenset({"true", "1", "yes", "on"})
+_Id = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
+_Amount = Annotated[int, msgspec.Meta(ge=0, le=10**15)]
+_Currency = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z]{3}$(?!\n)")]
+
+
+class Metadata(msgspec.Struct, omit_defaults=True):
+    """What our checkout writes onto the session and the payment intent. Stripe keeps up to 500 characters of each."""
+
+    ruleId: str | None = None  # noqa: N815 - as it is spelled in the metadata
+    authorId: str | None = None  # noqa: N815
+    donorId: str | None = None  # noqa: N815
+    donorName: str | None = None  # noqa: N815
+    message: str | None = None
+    anonymous: str | None = None
+
+
+class CustomerDetails(msgspec.Struct, omit_defaults=True):
+    name: str | None = None
+
+
+class StripeObject(msgspec.Struct, omit_defaults=True):
+    """A checkout session, payment intent, charge, refund or dispute. Amounts are in the currency's minor units."""
+
+    id: _Id
+    object: str = ""
+    payment_intent: _Id | None = None
+    charge: _Id | None = None
+    status: str | None = None
+    payment_status: str | None = None
+    currency: _Currency | None = None
+    amount: _Amount | None = None
+    amount_total: _Amount | None = None
+    amount_received: _Amount | None = None
+    amount_refunded: _Amount | None = None
+    metadata: Metadata | None = None
+    client_reference_id: str | None = None
+    customer_details: CustomerDetails | None = None
+
+    @property
+    def is_anonymous(self) -> bool:
+        return self.metadata is not None and (self.metadata.anonymous or "").strip().lower() in _TRUE
+
+    def without_donor(self) -> "StripeObject":
+        """The same, and nothing that names the donor."""
+        metadata = self.metadata and msgspec.structs.replace(self.metadata, donorId=None, donorName=None)
+        return msgspec.structs.replace(self, metadata=metadata, client_reference_id=None, customer_details=None)
+
+
+class EventData(msgspec.Struct):
+    object: StripeObject
+
+
+class StripeEvent(msgspec.Struct):
+    """An event of one of the types of APPLIED."""
+
+    id: _Id
+    type: str
+    created: Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799)]
+    livemode: bool
+    data: EventData
+    object: Literal["event"]
+
+
+class EventHead(msgspec.Struct):
+    """Of every event: all that is kept of one whose type is not applied."""
+
+    id: _Id
+    type: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+    created: Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799)]
+    livemode: bool
+    object: Literal["event"]
+
+
+STRIPE_EVENT = DeliveryType(
+    name=EVENT_TYPE, summary="An event of Stripe, by Stripe alone", data_type=EventHead, needs_market=False
+)
+DELIVERY_TYPES = {STRIPE_EVENT.name: STRIPE_EVENT}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fact:
+    """The state of one object, as an event tells it. `event_created` in seconds since 1970."""
+
+    payment_intent: str
+    object_type: ObjectType
+    object_id: str
+    event_id: str
+    event_created: int
+    event_rank: int
+    event_type: str
+    is_live: bool
+    is_anonymous: bool
+    state: StripeObject
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return (self.payment_intent, self.object_type, self.object_id)
+
+    @property
+    def order(self) -> tuple[int, int, str]:
+        """Of two states of an object the one that is greater holds."""
+        return (self.event_created, self.event_rank, self.event_id)
+
+
+def reduced(event: StripeEvent) -> StripeEvent:
+    """`event` as it is kept: of an anonymous donation nothing that names the donor."""
+    stripped = event.data.object
+    return msgspec.structs.replace(event, data=EventData(stripped.without_donor())) if stripped.is_anonymous else event
+
+
+def fact_of(data: Any) -> Fact | None:
+    """What an event says of a payment; None if its type is not applied, or its object belongs to no payment.
+
+    Args:
+        data: The event as JSON has it, reduced or whole.
+
+    Raises:
+        msgspec.ValidationError: it is not an event.
+    """
+    object_type = APPLIED.get(msgspec.convert(data, EventHead).type)
+    if object_type is None:
+        return None
+    event = reduced(msgspec.convert(data, StripeEvent))
+    state = event.data.object
+    payment_intent = state.id if object_type == "payment_intent" else state.payment_intent
+    if payment_intent is None:
+        return None
+    return Fact(
+        payment_intent=payment_intent,
+        object_type=object_type,
+        object_id=state.id,
+        event_id=event.id,
+        event_created=event.created,
+        event_rank=_rank(event, object_type),
+        event_type=event.type,
+        is_live=event.livemode,
+        is_anonymous=state.is_anonymous,
+        state=state,
+    )
+
+
+def newest(facts: Iterable[Fact]) -> list[Fact]:
+    """The last state of each object, by key; anonymous if any of its states is."""
+    found: dict[tuple[str, str, str], Fact] = {}
+    for fact in facts:
+        known = found.get(fact.key, fact)
+        last = max(known, fact, key=lambda it: it.order)
+        found[fact.key] = replace(last, is_anonymous=known.is_anonymous or fact.is_anonymous)
+    return [found[key] for key in sorted(found)]
+
+
+def _rank(event: StripeEvent, object_type: ObjectType) -> int:
+    """How far the object has come; of a charge what was given back, which only grows within a second."""
+    state = event.data.object
+    if object_type == "charge":
+        return state.amount_refunded or 0
+    stage = state.status if object_type in ("refund", "dispute") else event.type
+    life = _LIVES[object_type]
+    return life.index(stage) if stage in life else 0

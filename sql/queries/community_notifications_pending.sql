@@ -1,0 +1,17 @@
+-- Is anything due to be sent, or has a donation been paid since `since` of which its author was not told?
+select
+    exists (
+        select from community.notifications
+        where due_at <= :now and (lease_until is null or lease_until <= :now)
+    )
+    or exists (
+        select from community.donations as donations
+        where
+            donations.paid_on >= cast(cast(:since as timestamptz) at time zone 'UTC' as date)
+            and donations.paid_at >= :since and donations.is_live and donations.net > 0
+            and length(donations.author_id) between 1 and 200
+            and not exists (
+                select from community.notifications as told
+                where told.idempotency_key = 'new_donation:' || donations.payment_intent
+            )
+    ) as is_pending
