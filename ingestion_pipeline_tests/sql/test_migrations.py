@@ -34,7 +34,7 @@ TABLES = (*MARKET_TABLES, *EVENT_TABLES, *PROPERTY_TABLES, *VALUATION_TABLES, *S
 SERVED = [table for table in TABLES if table.store == "postgres"]
 
 COLUMNS = """
-select column_name, data_type, is_nullable = 'YES'
+select column_name, case data_type when 'bigint' then 'integer' else data_type end, is_nullable = 'YES'
 from information_schema.columns
 where table_schema = %s and table_name = %s
 order by ordinal_position
@@ -102,12 +102,24 @@ def test_every_market_table_is_declared(database_url: str) -> None:
 DALLAS = {"market_slug": "dallas"}
 PAGE: dict[str, object] = {"from_date": None, "to_date": None, "limit": 10}
 SINCE = {"since": datetime(2026, 3, 2, tzinfo=UTC)}
+WEEK = {"first": date(2026, 3, 2), "last": date(2026, 3, 8)}
 PARAMETERS: dict[str, dict[str, object]] = {
     "alerts_jobs": SINCE,
     "alerts_caches": SINCE,
     "alerts_api": {**SINCE, "waiting_paths": ["/api/ingest"]},
     "alerts_stale_markets": {"oldest": date(2026, 3, 2)},
     "alerts_list": {"with_resolved": True, "limit": 10},
+    "community_donation_counts": WEEK,
+    "community_donations_with_facts": WEEK,
+    "community_leaderboard": {
+        "day": None,
+        "period": "DAILY",
+        "kind": "RULE",
+        "scope": "GLOBAL",
+        "scope_value": "",
+    },
+    "community_leaderboard_differences": WEEK,
+    "community_notifications_pending": {"now": datetime(2026, 3, 2, tzinfo=UTC), **SINCE},
     "property_accuracy": {**DALLAS},
     "property_comps": {
         **DALLAS,
@@ -136,7 +148,7 @@ PARAMETERS: dict[str, dict[str, object]] = {
     "property_valued_sales": {"method_version": "1", "after": date(2026, 3, 2)},
     "latest_snapshot": {"symbol": "BTC-USD"},
     "recent_rejects": {"limit": 10},
-    "event_accounts": {"first": date(2026, 3, 2), "last": date(2026, 3, 8)},
+    "event_accounts": WEEK,
 }
 
 

@@ -1,5 +1,6 @@
--- Is anything due to be sent, or has a donation been paid since `since` of which its author was not told?
-select
+-- A row if anything is due to be sent, or a donation was paid since `since` of which its author was not told.
+select true as is_pending
+where
     exists (
         select from community.notifications
         where due_at <= :now and (lease_until is null or lease_until <= :now)
@@ -14,4 +15,4 @@ select
                 select from community.notifications as told
                 where told.idempotency_key = 'new_donation:' || donations.payment_intent
             )
-    ) as is_pending
+    )

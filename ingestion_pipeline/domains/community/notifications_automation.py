@@ -42,8 +42,8 @@ def community_notifications_sensor(
     if runs_going_on(context.instance, community_notifications_job.name):
         return dg.SkipReason("a run that sends is queued or going on")
     now = utc_now()
-    (found,) = postgres.read("community_notifications_pending", {"now": now, "since": now - DONATION_DAYS})
-    return dg.RunRequest() if found["is_pending"] else dg.SkipReason("nothing is due")
+    pending = postgres.read("community_notifications_pending", {"now": now, "since": now - DONATION_DAYS})
+    return dg.RunRequest() if pending else dg.SkipReason("nothing is due")
 
 
 JOBS = [community_notifications_job]
