@@ -3,6 +3,7 @@
 from typing import Any
 
 from ingestion_pipeline.domains.events.contracts import MAX_ID_LENGTH
+from ingestion_pipeline.domains.events.export import PARTS
 from ingestion_pipeline.intake.endpoints import Response
 from ingestion_pipeline.intake.schemas import limit_parameter, object_schema, parameter
 
@@ -52,7 +53,7 @@ ERASURE_RESPONSES = {
 
 EXPORT_PARAMETERS = [parameter("userId", _ID, "Whose", is_required=True), *_PAGE]
 _RECORD = object_schema(
-    part={"type": "string", "enum": ["hot_log", "lake", "active_days", "rejects", "requests"]},
+    part={"type": "string", "enum": list(PARTS)},
     content={"type": "object"},
 )
 EXPORT_RESPONSES = {

@@ -16,7 +16,7 @@ from psycopg.rows import dict_row
 
 from ingestion_pipeline.domains.events import admin_openapi as openapi
 from ingestion_pipeline.domains.events.contracts import Identifier, Instant
-from ingestion_pipeline.domains.events.export import Record, export
+from ingestion_pipeline.domains.events.export import Part, Record, export
 from ingestion_pipeline.domains.events.replay import Selection, replay, retry_failed
 from ingestion_pipeline.intake.bodies import decode
 from ingestion_pipeline.intake.endpoints import Answer, Call, Endpoint, json_answer
@@ -100,7 +100,7 @@ class ExportQuery(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
 class Place(msgspec.Struct, array_like=True):
     """Where a page of an export ended."""
 
-    part: Literal["hot_log", "lake", "active_days", "rejects", "requests"]
+    part: Part
     position: Annotated[str, msgspec.Meta(pattern=r"^[0-9A-Za-z.:_ -]+$", max_length=120)]
 
 
@@ -198,7 +198,7 @@ class Administration:
         last = found[query.limit - 1] if len(found) > query.limit else None
         return json_answer(
             200,
-            {"records": page, "nextCursor": cursor_of(Place(last.part, last.position)) if last else None},  # type: ignore[arg-type]
+            {"records": page, "nextCursor": cursor_of(Place(last.part, last.position)) if last else None},
         )
 
     async def rejects(self, call: Call) -> Answer:

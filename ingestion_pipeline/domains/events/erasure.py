@@ -57,6 +57,11 @@ update events.erasure_requests
 set removed = events.added_counts(removed, events.erase_hot_events(user_id, mode))
 where erasure_id = %s and status = 'requested'
 """
+_FORGET_IN_COMMUNITY = """
+update events.erasure_requests
+set removed = events.added_counts(removed, community.forget_person(user_id))
+where erasure_id = %s and status = 'requested'
+"""
 _FORGET_STATES = "delete from events.event_states where event_id = any(%s::uuid[])"
 # said before the lake is changed: who comes after a kill finds no rows to count any more
 _FOUND = """
@@ -170,6 +175,7 @@ def complete(postgres: Postgres, lake: Lake, settings: Settings, erasure_id: UUI
             return request
         with postgres.transaction() as connection:
             connection.execute(_ERASE_HOT, [erasure_id])
+            connection.execute(_FORGET_IN_COMMUNITY, [erasure_id])
         _erase_history(postgres, lake, request)
     _erase_active_users(postgres, lake, request)
     _erase_copies(postgres, settings, request)

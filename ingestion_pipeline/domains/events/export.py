@@ -1,4 +1,5 @@
-"""Everything held about one person, part by part: events of the hot log and the lake, active days, refused events.
+"""Everything held about one person, part by part: events of the hot log and the lake, active days, refused events,
+requests, and what the community holds: donations that they gave or received, notifications.
 
 Records stream: memory does not grow with what there is. Each says where it stands, so that one can go on after it.
 """
@@ -7,7 +8,8 @@ import hashlib
 import json
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, Literal, get_args
 
 import psycopg
 from psycopg.rows import dict_row
@@ -53,13 +55,25 @@ where
     )
 order by occurred_at, request_id
 """
+_COMMUNITY = """
+select place as position, content
+from community.held_about(%(user_id)s, '{part}')
+where place > %(after)s
+order by place
+"""
+
+Part = Literal[
+    "hot_log", "lake", "active_days", "rejects", "requests", "donations", "notifications", "notification_preferences"
+]
+PARTS: tuple[Part, ...] = get_args(Part)
+_OF_THE_COMMUNITY: tuple[Part, ...] = ("donations", "notifications", "notification_preferences")
 
 
 @dataclass(frozen=True)
 class Record:
     """`content` is what `part` holds; `part` and `position` are the place to go on after."""
 
-    part: str
+    part: Part
     position: str
     content: dict[str, Any]
 
@@ -83,25 +97,29 @@ def export(
             request_id=request_id,
             subject_digest=hashlib.sha256(user_id.encode()).hexdigest(),
         )
-    parts: dict[str, Callable[[str], Iterator[Record]]] = {
+    read: dict[Part, Callable[[str], Iterator[Record]]] = {
         "hot_log": lambda position: _stored(postgres, "hot_log", _HOT, user_id, position),
         "lake": lambda position: _history(lake, user_id, position),
         "active_days": lambda position: _active_days(lake, user_id, position),
         "rejects": lambda position: _stored(postgres, "rejects", _REJECTS, user_id, position),
         "requests": lambda position: _stored(postgres, "requests", _REQUESTS, user_id, position),
+        **{part: partial(_community, postgres, part, user_id) for part in _OF_THE_COMMUNITY},
     }
-    names = list(parts)
-    for name in names[names.index(after.part) if after else 0 :]:
-        yield from parts[name](after.position if after and name == after.part else "")
+    for part in PARTS[PARTS.index(after.part) if after else 0 :]:
+        yield from read[part](after.position if after and part == after.part else "")
 
 
-def _stored(postgres: Postgres, part: str, statement: str, user_id: str, after: str) -> Iterator[Record]:
+def _stored(postgres: Postgres, part: Part, statement: str, user_id: str, after: str) -> Iterator[Record]:
     with postgres.transaction() as connection:
         connection.execute(_SEES_ALL)
         with psycopg.ServerCursor(connection, part, row_factory=dict_row) as cursor:
             cursor.itersize = ROWS_PER_FETCH
             for row in cursor.execute(statement, {"user_id": user_id, "after": after}):
                 yield Record(part, row["position"], row["content"])
+
+
+def _community(postgres: Postgres, part: Part, user_id: str, after: str) -> Iterator[Record]:
+    return _stored(postgres, part, _COMMUNITY.format(part=part), user_id, after)
 
 
 def _history(lake: Lake, user_id: str, after: str) -> Iterator[Record]:

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 _TABLES = """
 select format('%I.%I', nspname, relname)
 from pg_class inner join pg_namespace on pg_namespace.oid = pg_class.relnamespace
-where nspname in ('events', 'operations', 'public') and relkind = 'r'
+where nspname in ('events', 'operations', 'community', 'public') and relkind = 'r'
 """
 
 
