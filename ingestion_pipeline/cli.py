@@ -18,7 +18,7 @@ from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table as RichTable
 
-from ingestion_pipeline.commands import alerts, deliveries, events, imports, jobs, sales
+from ingestion_pipeline.commands import alerts, crawl, deliveries, events, imports, jobs, sales
 from ingestion_pipeline.commands.intake import tokens
 from ingestion_pipeline.commands.stores import DAY, command_settings, opened_postgres
 from ingestion_pipeline.core.clock import utc_now
@@ -50,6 +50,7 @@ app.add_typer(deliveries.deliveries, name="deliveries")
 app.add_typer(alerts.alerts, name="alerts")
 app.add_typer(imports.app, name="import")
 app.add_typer(sales.sales, name="sales")
+app.add_typer(crawl.crawl, name="crawl")
 for command in (events.replay, events.erase, events.export):
     app.command()(command)
 out = Console(highlight=False, soft_wrap=not sys.stdout.isatty())

@@ -24,28 +24,61 @@ CREATE SCHEMA sales;
 
 ALTER SCHEMA sales OWNER TO postgres;
 
-CREATE FUNCTION community.attribute_donations() RETURNS integer
+CREATE FUNCTION community.attribute_donations(run_id text) RETURNS integer
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog'
     AS $$
 declare
     days date[];
-    attributed integer;
 begin
     with found as (
         update community.donations as kept
-        set author_id = rules.author_id, updated_at = clock_timestamp()
+        set author_id = rules.author_id, author_is_rules = true, updated_at = clock_timestamp()
         from community.rules as rules
-        where kept.author_id is null and kept.rule_id = rules.rule_id and rules.author_id <> ''
-        returning kept.paid_on
+        where
+            kept.author_id is null and kept.rule_id = rules.rule_id and rules.author_id <> ''
+            and not exists (
+                select from community.forgotten_payments as forgotten
+                where forgotten.payment_intent = kept.payment_intent and forgotten.forgets_author
+            )
+        returning kept.payment_intent, kept.rule_id, kept.author_id, kept.paid_on
+    ),
+
+    told as (
+        insert into operations.audit_log (actor, action, subject_digest, details)
+        select
+            'pipeline',
+            'donation attributed',
+            community.person_digest(found.author_id),
+            jsonb_build_object('payment_intent', found.payment_intent, 'rule_id', found.rule_id, 'run_id', run_id)
+        from found
     )
-    select count(*), coalesce(array_agg(found.paid_on), '{}') into attributed, days from found;
+
+    select array_agg(found.paid_on) into days from found;
     perform community.mark_dirty_days(days, 'author found');
-    return attributed;
+    return coalesce(cardinality(days), 0);
 end
 $$;
 
-ALTER FUNCTION community.attribute_donations() OWNER TO postgres;
+ALTER FUNCTION community.attribute_donations(run_id text) OWNER TO postgres;
+
+CREATE FUNCTION community.bury_notifications(most integer, at timestamp with time zone DEFAULT clock_timestamp()) RETURNS bigint
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog'
+    AS $$
+declare
+    buried bigint;
+begin
+    perform pg_advisory_xact_lock(hashtextextended('community.claim_notifications', 0));
+    update community.notifications
+    set due_at = null, lease_until = null, given_up_at = at, last_error = 'the sender died'
+    where due_at <= at and attempts >= most and coalesce(lease_until <= at, true);
+    get diagnostics buried = row_count;
+    return buried;
+end
+$$;
+
+ALTER FUNCTION community.bury_notifications(most integer, at timestamp with time zone) OWNER TO postgres;
 
 CREATE FUNCTION community.claim_notifications(people integer, most integer, singles integer, lease interval, at timestamp with time zone DEFAULT clock_timestamp()) RETURNS TABLE(id uuid, idempotency_key text, person_id text, kind text, payload jsonb, created_at timestamp with time zone, batch_id uuid, attempts integer, lease_until timestamp with time zone, target text)
     LANGUAGE plpgsql
@@ -140,6 +173,249 @@ $$;
 
 ALTER FUNCTION community.escaped_html(content text) OWNER TO postgres;
 
+CREATE FUNCTION community.forget_deliveries(person text) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog'
+    AS $$
+declare
+    object constant text [] := '{data,data,object}';
+    changed bigint;
+begin
+    delete from operations.deliveries
+    where source = 'stripe' and status = 'rejected' and events.names_person(payload, person);
+    with found as materialized (
+        select sent.delivery_id, forgotten.forgets_donor, forgotten.forgets_author
+        from operations.deliveries as sent
+        inner join community.forgotten_payments as forgotten
+            on forgotten.payment_intent = coalesce(
+                sent.payload #>> (object || 'payment_intent'::text), sent.payload #>> (object || 'id'::text)
+            )
+        where sent.source = 'stripe'
+        order by sent.delivery_id
+        for update of sent
+    ),
+    stripped as (
+        select
+            sent.delivery_id,
+            case
+                when found.forgets_donor then without_author.payload
+                    #- (object || 'client_reference_id'::text) #- (object || 'customer_details'::text)
+                    #- (object || '{metadata,donorId}'::text []) #- (object || '{metadata,donorName}'::text [])
+                    #- (object || '{metadata,message}'::text [])
+                else without_author.payload
+            end as payload
+        from found
+        inner join operations.deliveries as sent on found.delivery_id = sent.delivery_id
+        cross join lateral (
+            select case
+                when found.forgets_author then sent.payload #- (object || '{metadata,authorId}'::text [])
+                else sent.payload
+            end as payload
+        ) as without_author
+    )
+    update operations.deliveries as sent set payload = stripped.payload
+    from stripped
+    where sent.delivery_id = stripped.delivery_id and sent.payload <> stripped.payload;
+    get diagnostics changed = row_count;
+    return changed;
+end
+$$;
+
+ALTER FUNCTION community.forget_deliveries(person text) OWNER TO postgres;
+
+CREATE FUNCTION community.forget_person(person text, erasure_mode text) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog'
+    AS $$
+declare
+    donors text[];
+    authors text[];
+    paid_days date[];
+    figure_days date[];
+    own_rules text[];
+    labels text[];
+    named_rules text[];
+    given bigint;
+    received bigint;
+    figures bigint;
+    places bigint;
+    told bigint;
+begin
+    perform pg_advisory_xact_lock(hashtextextended('community.leaderboard_snapshots', 0));
+    perform pg_advisory_xact_lock(hashtextextended('community.rules', 0));
+    perform pg_advisory_xact_lock(hashtextextended('community.donations', 2));
+
+    select
+        array_agg(payment) filter (where person in (said ->> 'client_reference_id', said #>> '{metadata,donorId}')),
+        array_agg(payment) filter (where said #>> '{metadata,authorId}' = person)
+    into donors, authors
+    from (
+        select payment_intent as payment, state as said from community.donation_facts
+        union all
+        select
+            coalesce(payload #>> '{data,data,object,payment_intent}', payload #>> '{data,data,object,id}'),
+            payload #> '{data,data,object}'
+        from operations.deliveries
+        where source = 'stripe'
+        union all
+        select
+            payment_intent,
+            jsonb_build_object('client_reference_id', donor_id, 'metadata', jsonb_build_object('authorId', author_id))
+        from community.donations
+    ) as found
+    where payment is not null;
+
+    insert into community.forgotten_payments as kept (payment_intent, forgets_donor, forgets_author)
+    select payment, bool_or(is_given), bool_or(not is_given)
+    from (
+        select unnest(donors) as payment, true as is_given
+        union all
+        select unnest(authors), false
+    ) as found
+    group by payment
+    order by payment
+    on conflict (payment_intent) do update set
+        forgets_donor = kept.forgets_donor or excluded.forgets_donor,
+        forgets_author = kept.forgets_author or excluded.forgets_author;
+    update community.donation_facts
+    set
+        is_anonymous = true,
+        state = state - '{client_reference_id,customer_details}'::text []
+        #- '{metadata,donorId}' #- '{metadata,donorName}' #- '{metadata,message}'
+    where payment_intent = any(donors);
+    update community.donations
+    set donor_id = null, donor_name = null, message = null, is_anonymous = true, updated_at = clock_timestamp()
+    where
+        payment_intent = any(donors)
+        and (not is_anonymous or num_nonnulls(donor_id, donor_name, message) > 0);
+    get diagnostics given = row_count;
+    update community.donation_facts set state = state #- '{metadata,authorId}' where payment_intent = any(authors);
+    with changed as (
+        update community.donations set author_id = null, author_is_rules = false, updated_at = clock_timestamp()
+        where payment_intent = any(authors) and author_id is not null
+        returning paid_on
+    )
+    select count(*), array_agg(paid_on) into received, paid_days from changed;
+
+    own_rules := array(select distinct rule_id from community.rule_events where user_id = person);
+    labels := array(
+        select jsonb_array_elements_text(tags) from community.rule_events where user_id = person
+        union
+        select model from community.rule_events where user_id = person
+    );
+    if erasure_mode = 'erase' then
+        delete from community.rule_events where user_id = person;
+    else
+        update community.rule_events
+        set user_id = null, author_id = null, title = null, body = null, tags = null, model = null
+        where user_id = person;
+    end if;
+    with unnamed as (
+        update community.rule_events set author_id = null where author_id = person returning rule_id
+    )
+    select array_agg(distinct rule_id) into named_rules from unnamed;
+    update events.event_log set event_data = event_data || '{"authorId": null}'
+    where event_type in ('rule.published', 'rule.updated', 'rule.deleted') and event_data ->> 'authorId' = person;
+    perform community.remake_rules(own_rules || named_rules);
+    delete from community.search_documents where kind = 'rule' and id = any(own_rules);
+
+    select array_agg(day) into figure_days
+    from (
+        select day from community.rule_metrics_daily where author_id = person
+        union
+        select day from community.author_metrics_daily where author_id = person
+    ) as days
+    where day >= (  -- those that can be rolled up again
+        select coalesce(max((now() at time zone 'UTC' - kept_for)::date), '-infinity') from events.event_retention
+        where event_type in ('VIEW', 'COPY', 'SAVE', 'FORK', 'VOTE')
+    );
+    update community.rule_metrics_daily set author_id = null where author_id = person;
+    delete from community.author_metrics_daily where author_id = person;
+    get diagnostics figures = row_count;
+    update community.leaderboard_snapshots set subject_id = 'erased:' || erasure.id
+    from (select gen_random_uuid() as id) as erasure
+    where kind = 'AUTHOR' and subject_id = person;
+    get diagnostics places = row_count;
+    delete from community.leaderboard_snapshots as boards
+    where
+        boards.scope <> 'GLOBAL' and boards.scope_value = any(labels)
+        and not exists (
+            select from community.rules
+            where
+                (boards.scope = 'TAG' and rules.tags ? boards.scope_value)
+                or (boards.scope = 'MODEL' and rules.model = boards.scope_value)
+        );
+    perform community.mark_dirty_days(paid_days, 'erasure', 'donations');
+    perform community.mark_dirty_days(figure_days, 'erasure', 'rules');
+
+    delete from community.notification_preferences where person_id = person;
+    delete from community.notifications where person_id = person;
+    get diagnostics told = row_count;
+    return (
+        select coalesce(jsonb_object_agg(counted.name, counted.number), '{}')
+        from (
+            values ('donations_given', given), ('donations_received', received),
+            ('rules', coalesce(cardinality(own_rules), 0)), ('author_days', figures), ('places', places),
+            ('notifications', told)
+        ) as counted (name, number)
+        where counted.number > 0
+    );
+end
+$$;
+
+ALTER FUNCTION community.forget_person(person text, erasure_mode text) OWNER TO postgres;
+
+CREATE FUNCTION community.held_about(person text, of_part text) RETURNS TABLE(place text, content jsonb)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog'
+    AS $$
+    select
+        donations.payment_intent,
+        case
+            when donations.donor_id = person then to_jsonb(donations)
+            else to_jsonb(donations) - '{donor_id,donor_name}'::text []
+        end
+    from community.donations
+    where of_part = 'donations' and person in (donations.donor_id, donations.author_id)
+    union all
+    select
+        concat_ws(' ', facts.payment_intent, facts.object_type, facts.object_id),
+        to_jsonb(facts)
+    from community.donation_facts as facts
+    where
+        of_part = 'donation_facts'
+        and person in (facts.state ->> 'client_reference_id', facts.state #>> '{metadata,donorId}')
+    union all
+    select rules.rule_id, to_jsonb(rules)
+    from community.rules
+    where of_part = 'rules' and rules.author_id = person
+    union all
+    select facts.event_id, to_jsonb(facts)
+    from community.rule_events as facts
+    where of_part = 'rule_events' and person in (facts.user_id, facts.author_id)
+    union all
+    select metrics.day::text, to_jsonb(metrics)
+    from community.author_metrics_daily as metrics
+    where of_part = 'author_metrics' and metrics.author_id = person
+    union all
+    select
+        concat_ws(' ', boards.day, boards.period, boards.scope, boards.scope_value),
+        to_jsonb(boards)
+    from community.leaderboard_snapshots as boards
+    where of_part = 'places' and boards.kind = 'AUTHOR' and boards.subject_id = person
+    union all
+    select notifications.id::text, to_jsonb(notifications)
+    from community.notifications
+    where of_part = 'notifications' and notifications.person_id = person
+    union all
+    select 'preferences', to_jsonb(preferences) - 'target'
+    from community.notification_preferences as preferences
+    where of_part = 'notification_preferences' and preferences.person_id = person
+    order by 1
+$$;
+
+ALTER FUNCTION community.held_about(person text, of_part text) OWNER TO postgres;
+
 CREATE FUNCTION community.index_changes(most integer) RETURNS integer
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog'
@@ -217,18 +493,18 @@ $$;
 
 ALTER FUNCTION community.index_documents(target integer, of_kind text, ids text[], replaces boolean) OWNER TO postgres;
 
-CREATE FUNCTION community.mark_dirty_days(days date[], why text) RETURNS void
+CREATE FUNCTION community.mark_dirty_days(days date[], why text, of_table text DEFAULT 'donations'::text) RETURNS void
     LANGUAGE sql
     SET search_path TO 'pg_catalog'
     AS $$
-    insert into community.dirty_days as kept (day, reason)
-    select distinct one, why from unnest(days) as one where one is not null
+    insert into community.dirty_days as kept (table_name, day, reason)
+    select distinct of_table, one, why from unnest(days) as one where one is not null
     order by one
-    on conflict (day) do update set
+    on conflict (table_name, day) do update set
         reason = excluded.reason, changes = kept.changes + 1, marked_at = clock_timestamp()
 $$;
 
-ALTER FUNCTION community.mark_dirty_days(days date[], why text) OWNER TO postgres;
+ALTER FUNCTION community.mark_dirty_days(days date[], why text, of_table text) OWNER TO postgres;
 
 CREATE FUNCTION community.notification_due_at(digest text, at timestamp with time zone) RETURNS timestamp with time zone
     LANGUAGE sql IMMUTABLE
@@ -330,7 +606,7 @@ begin
                 and coalesce(boards.previous_rank > places, true)
             order by key
         ) as news
-        where length(person_id) between 1 and 200 and length(key) <= 500
+        where length(person_id) between 1 and 200 and person_id not like 'erased:%' and length(key) <= 500
     );
 end
 $$;
@@ -384,6 +660,133 @@ end
 $$;
 
 ALTER FUNCTION community.notify_milestones(since date, at timestamp with time zone) OWNER TO postgres;
+
+CREATE FUNCTION community.person_digest(person text) RETURNS text
+    LANGUAGE sql IMMUTABLE STRICT
+    SET search_path TO 'pg_catalog'
+    RETURN encode(sha256(convert_to(person, 'UTF8'::name)), 'hex'::text);
+
+ALTER FUNCTION community.person_digest(person text) OWNER TO postgres;
+
+CREATE FUNCTION community.remake_rules(ids text[]) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog'
+    AS $$
+begin
+    delete from community.rules as kept
+    where
+        kept.rule_id = any(ids)
+        and not exists (select from community.rule_events as facts where facts.rule_id = kept.rule_id);
+
+    insert into community.rules as kept (
+        rule_id, author_id, title, body, tags, model, status, published_at, updated_at, event_id
+    )
+    select
+        facts.rule_id,
+        (array_agg(facts.author_id order by facts.occurred_at desc, facts.event_id desc)
+            filter (where facts.author_id is not null))[1],
+        coalesce(
+            (array_agg(facts.title order by facts.occurred_at desc, facts.event_id desc)
+                filter (where facts.title is not null))[1],
+            ''
+        ),
+        coalesce(
+            (array_agg(facts.body order by facts.occurred_at desc, facts.event_id desc)
+                filter (where facts.body is not null))[1],
+            ''
+        ),
+        coalesce(
+            (array_agg(facts.tags order by facts.occurred_at desc, facts.event_id desc)
+                filter (where facts.tags is not null))[1],
+            '[]'
+        ),
+        (array_agg(facts.model order by facts.occurred_at desc, facts.event_id desc)
+            filter (where facts.model is not null))[1],
+        case
+            (array_agg(facts.event_type order by facts.occurred_at desc, facts.event_id desc)
+                filter (where facts.event_type <> 'rule.updated'))[1]
+            when 'rule.deleted' then 'deleted'
+            else 'published'
+        end,
+        coalesce(
+            min(facts.occurred_at) filter (where facts.event_type = 'rule.published'),
+            min(facts.occurred_at)
+        ),
+        max(facts.occurred_at),
+        (array_agg(facts.event_id order by facts.occurred_at desc, facts.event_id desc))[1]
+    from community.rule_events as facts
+    where facts.rule_id = any(ids)
+    group by facts.rule_id
+    order by facts.rule_id
+    on conflict (rule_id) do update set
+        author_id = excluded.author_id, title = excluded.title, body = excluded.body, tags = excluded.tags,
+        model = excluded.model, status = excluded.status, published_at = excluded.published_at,
+        updated_at = excluded.updated_at, event_id = excluded.event_id;
+
+    insert into community.search_changes (kind, id)
+    select distinct 'rule', one from unnest(ids) as one
+    order by 2
+    on conflict (kind, id) do update set changed_at = excluded.changed_at;
+end
+$$;
+
+ALTER FUNCTION community.remake_rules(ids text[]) OWNER TO postgres;
+
+CREATE FUNCTION community.remove_crawl_item(of_source text, item_id text, actor text) RETURNS boolean
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog'
+    AS $$
+declare
+    was_there boolean;
+begin
+    perform pg_advisory_xact_lock(hashtextextended('community.crawl_items:' || of_source, 0));
+    insert into community.removed_crawl_items (source_id, external_id) values (of_source, item_id)
+    on conflict do nothing;
+    delete from community.crawl_items where source_id = of_source and external_id = item_id;
+    was_there := found;
+    delete from operations.rejects
+    where
+        source = 'crawl' and payload ->> 'sourceId' = of_source and payload #>> '{item,externalId}' = item_id;
+    insert into community.search_changes (kind, id) values ('crawl', of_source || '/' || item_id)
+    on conflict (kind, id) do update set changed_at = excluded.changed_at;
+    insert into operations.audit_log (actor, action, details)
+    values (
+        actor,
+        'crawl item removed',
+        jsonb_build_object('source_id', of_source, 'external_id', item_id, 'was_there', was_there)
+    );
+    return was_there;
+end
+$$;
+
+ALTER FUNCTION community.remove_crawl_item(of_source text, item_id text, actor text) OWNER TO postgres;
+
+CREATE FUNCTION community.remove_old_notifications(before timestamp with time zone) RETURNS bigint
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog'
+    AS $$
+declare
+    removed bigint;
+begin
+    delete from community.notifications as old
+    where
+        old.created_at < before and old.due_at is null
+        and (
+            old.kind <> 'milestone'
+            or exists (
+                select from community.notifications as higher
+                where
+                    higher.person_id = old.person_id and higher.kind = 'milestone'
+                    and higher.payload ->> 'metric' = old.payload ->> 'metric'
+                    and (higher.payload ->> 'threshold')::bigint > (old.payload ->> 'threshold')::bigint
+            )
+        );
+    get diagnostics removed = row_count;
+    return removed;
+end
+$$;
+
+ALTER FUNCTION community.remove_old_notifications(before timestamp with time zone) OWNER TO postgres;
 
 CREATE FUNCTION community.search(words text, of_kind text, with_tag text, after_rank double precision, after_kind text, after_id text, most integer) RETURNS TABLE(kind text, id text, rank double precision, title text, url text, tags jsonb, title_html text, snippet_html text)
     LANGUAGE plpgsql STABLE
@@ -502,7 +905,9 @@ begin
     update community.notifications set
         due_at = null,
         lease_until = null
-    where person_id = person and due_at is not null and not (is_told and new_kinds ? kind);
+    where
+        person_id = person and due_at is not null
+        and not (is_told and (new_kinds ? kind or batch_id is not null));  -- a batch that was tried stays as it is
 end
 $$;
 
@@ -543,6 +948,10 @@ begin
     with given as (
         select one.id, one.url, one.title, one.summary, one.raw::jsonb as raw
         from unnest(ids, urls, titles, summaries, raws) as one (id, url, title, summary, raw)
+        where not exists (
+            select from community.removed_crawl_items as removed
+            where removed.source_id = source and removed.external_id = one.id
+        )
     ),
     compared as (
         select
@@ -595,6 +1004,13 @@ begin
         inner join written on written.external_id = it.id
         where it.changed_fields <> '{}'
     ),
+    dropped as (
+        delete from community.crawl_item_revisions as old
+        using compared as it, written
+        where
+            it.changed_fields <> '{}' and written.external_id = it.id
+            and old.source_id = source and old.external_id = it.id and old.revision <= written.revision - 50
+    ),
     marked as (
         insert into community.search_changes as kept (kind, id, changed_at)
         select 'crawl', written.document_id, instant
@@ -609,7 +1025,11 @@ begin
         case when not it.is_known then 'created' when it.changed_fields <> '{}' then 'updated' else 'unchanged' end,
         written.revision
     from compared as it
-    inner join written on written.external_id = it.id;
+    inner join written on written.external_id = it.id
+    union all
+    select one.id, 'removed', null
+    from unnest(ids) as one (id)
+    where one.id not in (select given.id from given);
 end
 $$;
 
@@ -623,11 +1043,19 @@ declare
     new record;
     old record;
     author text;
+    by_rule boolean;
     changed integer := 0;
     days date[] := '{}';
 begin
     for new in
-        select it.*, (it.paid_at at time zone 'UTC')::date as paid_on
+        select
+            it.*,
+            (it.paid_at at time zone 'UTC')::date as paid_on,
+            (select nullif(rules.author_id, '') from community.rules where rules.rule_id = it.rule_id) as rules_author,
+            exists (
+                select from community.forgotten_payments as forgotten
+                where forgotten.payment_intent = it.payment_intent and forgotten.forgets_author
+            ) as forgets_author
         from jsonb_to_recordset(given) as it (
             payment_intent text, rule_id text, author_id text, donor_id text, is_anonymous boolean, currency text,
             received numeric, refunded numeric, disputed numeric, status text, dispute_status text, donor_name text,
@@ -636,44 +1064,51 @@ begin
         order by it.payment_intent collate "C"
     loop
         select * into old from community.donations as kept where kept.payment_intent = new.payment_intent for update;
-        author := coalesce(
-            new.author_id,
-            old.author_id,
-            (select nullif(rules.author_id, '') from community.rules where rules.rule_id = new.rule_id)
-        );
+        author := case
+            when new.forgets_author then null
+            when new.author_id is not null then new.author_id
+            when old.author_is_rules and old.rule_id = new.rule_id then coalesce(old.author_id, new.rules_author)
+            else new.rules_author
+        end;
+        by_rule := author is not null and new.author_id is null;
         continue when (
-            old.rule_id, old.author_id, old.donor_id, old.is_anonymous, old.currency, old.received, old.refunded,
-            old.disputed, old.status, old.dispute_status, old.donor_name, old.message, old.paid_at, old.is_live
+            old.rule_id, old.author_id, old.author_is_rules, old.donor_id, old.is_anonymous, old.currency, old.received,
+            old.refunded, old.disputed, old.status, old.dispute_status, old.donor_name, old.message, old.paid_at,
+            old.is_live
         ) is not distinct from (
-            new.rule_id, author, new.donor_id, new.is_anonymous, new.currency, new.received, new.refunded,
+            new.rule_id, author, by_rule, new.donor_id, new.is_anonymous, new.currency, new.received, new.refunded,
             new.disputed, new.status, new.dispute_status, new.donor_name, new.message, new.paid_at, new.is_live
         );
         insert into community.donations (
-            payment_intent, rule_id, author_id, donor_id, is_anonymous, currency, received, refunded, disputed, status,
-            dispute_status, donor_name, message, paid_at, is_live
+            payment_intent, rule_id, author_id, author_is_rules, donor_id, is_anonymous, currency, received, refunded,
+            disputed, status, dispute_status, donor_name, message, paid_at, is_live
         ) values (
-            new.payment_intent, new.rule_id, author, new.donor_id, new.is_anonymous, new.currency, new.received,
-            new.refunded, new.disputed, new.status, new.dispute_status, new.donor_name, new.message, new.paid_at,
-            new.is_live
+            new.payment_intent, new.rule_id, author, by_rule, new.donor_id, new.is_anonymous, new.currency,
+            new.received, new.refunded, new.disputed, new.status, new.dispute_status, new.donor_name, new.message,
+            new.paid_at, new.is_live
         )
         on conflict (payment_intent) do update set
-            rule_id = excluded.rule_id, author_id = excluded.author_id, donor_id = excluded.donor_id,
-            is_anonymous = excluded.is_anonymous, currency = excluded.currency, received = excluded.received,
-            refunded = excluded.refunded, disputed = excluded.disputed, status = excluded.status,
-            dispute_status = excluded.dispute_status, donor_name = excluded.donor_name, message = excluded.message,
-            paid_at = excluded.paid_at, is_live = excluded.is_live, updated_at = clock_timestamp();
+            rule_id = excluded.rule_id, author_id = excluded.author_id, author_is_rules = excluded.author_is_rules,
+            donor_id = excluded.donor_id, is_anonymous = excluded.is_anonymous, currency = excluded.currency,
+            received = excluded.received, refunded = excluded.refunded, disputed = excluded.disputed,
+            status = excluded.status, dispute_status = excluded.dispute_status, donor_name = excluded.donor_name,
+            message = excluded.message, paid_at = excluded.paid_at, is_live = excluded.is_live,
+            updated_at = clock_timestamp();
         changed := changed + 1;
         days := days || old.paid_on || new.paid_on;
-        insert into operations.audit_log (actor, action, request_id, details)
+        insert into operations.audit_log (actor, action, subject_digest, request_id, details)
         values (
             'stripe',
             'donation ' || new.status,
+            community.person_digest(author),
             (select sent.request_id from operations.deliveries as sent where sent.delivery_id = new.delivery_id),
             jsonb_strip_nulls(
                 jsonb_build_object(
                     'payment_intent', new.payment_intent, 'was', old.status, 'currency', new.currency,
                     'received', new.received::text, 'refunded', new.refunded::text, 'disputed', new.disputed::text,
-                    'dispute_status', new.dispute_status, 'delivery_id', new.delivery_id, 'run_id', run_id
+                    'dispute_status', new.dispute_status, 'rule_id', new.rule_id, 'was_rule_id', old.rule_id,
+                    'was_author_digest', community.person_digest(old.author_id), 'is_anonymous', new.is_anonymous,
+                    'paid_at', new.paid_at, 'was_paid_at', old.paid_at, 'delivery_id', new.delivery_id, 'run_id', run_id
                 )
             )
         );
@@ -3307,7 +3742,7 @@ CREATE TABLE community.crawl_item_revisions (
 
 ALTER TABLE community.crawl_item_revisions OWNER TO postgres;
 
-COMMENT ON TABLE community.crawl_item_revisions IS 'One row per state of a crawl item: what it said from then on, and which fields were others before. The first has all fields that are not null.';
+COMMENT ON TABLE community.crawl_item_revisions IS 'One row per state of a crawl item, of the newest 50: what it said from then on, and which fields were others before. The first has all fields that are not null.';
 
 CREATE TABLE community.crawl_items (
     source_id text NOT NULL COLLATE pg_catalog."C",
@@ -3334,16 +3769,18 @@ CREATE TABLE community.crawl_items (
 ALTER TABLE community.crawl_items OWNER TO postgres;
 
 CREATE TABLE community.dirty_days (
+    table_name text NOT NULL,
     day date NOT NULL,
     reason text NOT NULL,
     changes bigint DEFAULT 1 NOT NULL,
     marked_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    CONSTRAINT dirty_days_changes_check CHECK ((changes >= 1))
+    CONSTRAINT dirty_days_changes_check CHECK ((changes >= 1)),
+    CONSTRAINT dirty_days_table_name_check CHECK ((table_name <> ''::text))
 );
 
 ALTER TABLE community.dirty_days OWNER TO postgres;
 
-COMMENT ON TABLE community.dirty_days IS 'One row per UTC day whose donations have changed and that is not yet reported as built again. Whoever has reported it deletes the row, unless marked_at has moved on.';
+COMMENT ON TABLE community.dirty_days IS 'One row per table of the community and UTC day of it that has changed and is not yet reported as built again. Whoever has reported it deletes the row, unless marked_at has moved on.';
 
 CREATE TABLE community.donation_facts (
     payment_intent text NOT NULL COLLATE pg_catalog."C",
@@ -3355,6 +3792,7 @@ CREATE TABLE community.donation_facts (
     event_type text NOT NULL,
     is_live boolean NOT NULL,
     is_anonymous boolean NOT NULL,
+    settled_at timestamp with time zone,
     state jsonb NOT NULL,
     CONSTRAINT donation_facts_event_id_check CHECK ((event_id <> ''::text)),
     CONSTRAINT donation_facts_event_rank_check CHECK ((event_rank >= 0)),
@@ -3368,12 +3806,13 @@ ALTER TABLE ONLY community.donation_facts FORCE ROW LEVEL SECURITY;
 
 ALTER TABLE community.donation_facts OWNER TO postgres;
 
-COMMENT ON TABLE community.donation_facts IS 'One row per object of Stripe that belongs to a payment: its last state, by the greatest of event_created, event_rank (of two states of one second the one that comes later in its life) and event_id. is_anonymous once any of its states asked for it: nothing of the donor is kept then.';
+COMMENT ON TABLE community.donation_facts IS 'One row per object of Stripe that belongs to a payment: its last state, by the greatest of event_created, event_rank (of two states of one second the one that comes later in its life) and event_id. Of all its states: is_anonymous once any asked for it, nothing of the donor is kept then; settled_at, the first that said that a payment intent or session is paid, or that a refund gives nothing back.';
 
 CREATE TABLE community.donations (
     payment_intent text NOT NULL COLLATE pg_catalog."C",
     rule_id text,
     author_id text,
+    author_is_rules boolean DEFAULT false NOT NULL,
     donor_id text,
     is_anonymous boolean NOT NULL,
     currency text NOT NULL,
@@ -3433,6 +3872,20 @@ ALTER TABLE community.excluded_events_daily OWNER TO postgres;
 
 COMMENT ON TABLE community.excluded_events_daily IS 'One row per UTC day and reason for which events of rules did not count: how many, and of which kinds. An event has one reason, the first that holds.';
 
+CREATE TABLE community.forgotten_payments (
+    payment_intent text NOT NULL COLLATE pg_catalog."C",
+    forgets_donor boolean NOT NULL,
+    forgets_author boolean NOT NULL,
+    forgotten_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT forgotten_payments_payment_intent_check CHECK ((payment_intent <> ''::text))
+);
+
+ALTER TABLE ONLY community.forgotten_payments FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE community.forgotten_payments OWNER TO postgres;
+
+COMMENT ON TABLE community.forgotten_payments IS 'One row per payment whose donor or author was erased: whatever Stripe says of it later is stored without them.';
+
 CREATE TABLE community.leaderboard_snapshots (
     day date NOT NULL,
     period text NOT NULL,
@@ -3461,7 +3914,7 @@ CREATE TABLE community.leaderboard_snapshots (
 
 ALTER TABLE community.leaderboard_snapshots OWNER TO postgres;
 
-COMMENT ON TABLE community.leaderboard_snapshots IS 'One row per place on a board of a UTC day, the first hundred of each. rank_change is the number of places won since the snapshot of the day before; null: new among the first hundred.';
+COMMENT ON TABLE community.leaderboard_snapshots IS 'One row per place on a board of a UTC day, the first hundred of each. rank_change is the number of places won since the board''s newest earlier snapshot; null: new among the first hundred. Boards of tags and models are kept for 400 days.';
 
 CREATE TABLE community.notification_preferences (
     person_id text NOT NULL,
@@ -3514,12 +3967,23 @@ ALTER TABLE community.notifications OWNER TO postgres;
 
 COMMENT ON TABLE community.notifications IS 'One row per thing that an author is told. With due_at it is to be sent then; without, it was sent, given up, or is only there to be read, because the person has no target, is muted or does not want this kind. Rows of one batch_id are one message, the same one whenever it is tried again.';
 
+CREATE TABLE community.removed_crawl_items (
+    source_id text NOT NULL COLLATE pg_catalog."C",
+    external_id text NOT NULL COLLATE pg_catalog."C",
+    removed_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
+);
+
+ALTER TABLE community.removed_crawl_items OWNER TO postgres;
+
+COMMENT ON TABLE community.removed_crawl_items IS 'One row per crawl item that an operator has removed (community.remove_crawl_item): sent again, it is not stored.';
+
 CREATE TABLE community.rule_events (
     event_id text NOT NULL,
     day date NOT NULL,
     rule_id text NOT NULL COLLATE pg_catalog."C",
     event_type text NOT NULL,
     occurred_at timestamp with time zone NOT NULL,
+    user_id text,
     author_id text,
     title text,
     body text,
@@ -3532,7 +3996,7 @@ CREATE TABLE community.rule_events (
 
 ALTER TABLE community.rule_events OWNER TO postgres;
 
-COMMENT ON TABLE community.rule_events IS 'One row per event that says something of a rule, as the lake has it: the facts of which community.rules is made. NULL is what the event does not say.';
+COMMENT ON TABLE community.rule_events IS 'One row per event that says something of a rule, as the lake has it: the facts of which community.rules is made. NULL is what the event does not say. user_id is who said it, author_id whose rule it says that it is.';
 
 CREATE TABLE community.rule_metrics_daily (
     day date NOT NULL,
@@ -4926,7 +5390,7 @@ ALTER TABLE ONLY community.crawl_items
     ADD CONSTRAINT crawl_items_pkey PRIMARY KEY (source_id, external_id);
 
 ALTER TABLE ONLY community.dirty_days
-    ADD CONSTRAINT dirty_days_pkey PRIMARY KEY (day);
+    ADD CONSTRAINT dirty_days_pkey PRIMARY KEY (table_name, day);
 
 ALTER TABLE ONLY community.donation_facts
     ADD CONSTRAINT donation_facts_pkey PRIMARY KEY (payment_intent, object_type, object_id);
@@ -4937,8 +5401,11 @@ ALTER TABLE ONLY community.donations
 ALTER TABLE ONLY community.excluded_events_daily
     ADD CONSTRAINT excluded_events_daily_pkey PRIMARY KEY (day, reason);
 
+ALTER TABLE ONLY community.forgotten_payments
+    ADD CONSTRAINT forgotten_payments_pkey PRIMARY KEY (payment_intent);
+
 ALTER TABLE ONLY community.leaderboard_snapshots
-    ADD CONSTRAINT leaderboard_snapshots_day_period_kind_scope_scope_value_sub_key UNIQUE (day, period, kind, scope, scope_value, subject_id);
+    ADD CONSTRAINT leaderboard_snapshots_day_period_kind_scope_scope_value_sub_key UNIQUE (day, period, kind, scope, scope_value, subject_id) DEFERRABLE;
 
 ALTER TABLE ONLY community.leaderboard_snapshots
     ADD CONSTRAINT leaderboard_snapshots_pkey PRIMARY KEY (day, period, kind, scope, scope_value, rank);
@@ -4951,6 +5418,9 @@ ALTER TABLE ONLY community.notifications
 
 ALTER TABLE ONLY community.notifications
     ADD CONSTRAINT notifications_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY community.removed_crawl_items
+    ADD CONSTRAINT removed_crawl_items_pkey PRIMARY KEY (source_id, external_id);
 
 ALTER TABLE ONLY community.rule_events
     ADD CONSTRAINT rule_events_pkey PRIMARY KEY (event_id);
@@ -5158,9 +5628,19 @@ CREATE INDEX crawl_items_last_seen ON community.crawl_items USING btree (last_se
 
 CREATE INDEX donations_paid ON community.donations USING btree (paid_on, author_id);
 
+CREATE INDEX donations_paid_at ON community.donations USING btree (paid_at);
+
 CREATE INDEX donations_without_author ON community.donations USING btree (rule_id) WHERE ((author_id IS NULL) AND (rule_id IS NOT NULL));
 
+CREATE INDEX leaderboard_snapshots_authors ON community.leaderboard_snapshots USING btree (subject_id) WHERE (kind = 'AUTHOR'::text);
+
+CREATE INDEX leaderboard_snapshots_days ON community.leaderboard_snapshots USING btree (period, kind, scope, scope_value, day) WHERE (rank = 1);
+
+CREATE INDEX leaderboard_snapshots_labelled ON community.leaderboard_snapshots USING btree (day) WHERE ((rank = 1) AND (scope <> 'GLOBAL'::text));
+
 CREATE INDEX notifications_due ON community.notifications USING btree (due_at) WHERE (due_at IS NOT NULL);
+
+CREATE INDEX notifications_over ON community.notifications USING btree (created_at) WHERE (due_at IS NULL);
 
 CREATE INDEX notifications_person ON community.notifications USING btree (person_id, created_at DESC, id DESC);
 
@@ -5311,6 +5791,8 @@ ALTER TABLE community.donation_facts ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE community.donations ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE community.forgotten_payments ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE community.notification_preferences ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE community.notifications ENABLE ROW LEVEL SECURITY;
@@ -5318,6 +5800,8 @@ ALTER TABLE community.notifications ENABLE ROW LEVEL SECURITY;
 CREATE POLICY owner_sees_all ON community.donation_facts TO postgres USING (true) WITH CHECK (true);
 
 CREATE POLICY owner_sees_all ON community.donations TO postgres USING (true) WITH CHECK (true);
+
+CREATE POLICY owner_sees_all ON community.forgotten_payments TO postgres USING (true) WITH CHECK (true);
 
 CREATE POLICY owner_sees_all ON community.notification_preferences TO postgres USING (true) WITH CHECK (true);
 
@@ -5328,6 +5812,8 @@ CREATE POLICY readers_see_all ON community.donations FOR SELECT TO pipeline_read
 CREATE POLICY workers_see_all ON community.donation_facts TO pipeline_worker USING (true) WITH CHECK (true);
 
 CREATE POLICY workers_see_all ON community.donations TO pipeline_worker USING (true) WITH CHECK (true);
+
+CREATE POLICY workers_see_all ON community.forgotten_payments TO pipeline_worker USING (true) WITH CHECK (true);
 
 CREATE POLICY workers_see_all ON community.notification_preferences TO pipeline_worker USING (true) WITH CHECK (true);
 
@@ -5487,8 +5973,11 @@ GRANT USAGE ON SCHEMA sales TO pipeline_worker;
 GRANT USAGE ON SCHEMA sales TO pipeline_reader;
 GRANT USAGE ON SCHEMA sales TO pipeline_intake;
 
-REVOKE ALL ON FUNCTION community.attribute_donations() FROM PUBLIC;
-GRANT ALL ON FUNCTION community.attribute_donations() TO pipeline_worker;
+REVOKE ALL ON FUNCTION community.attribute_donations(run_id text) FROM PUBLIC;
+GRANT ALL ON FUNCTION community.attribute_donations(run_id text) TO pipeline_worker;
+
+REVOKE ALL ON FUNCTION community.bury_notifications(most integer, at timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION community.bury_notifications(most integer, at timestamp with time zone) TO pipeline_worker;
 
 REVOKE ALL ON FUNCTION community.claim_notifications(people integer, most integer, singles integer, lease interval, at timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION community.claim_notifications(people integer, most integer, singles integer, lease interval, at timestamp with time zone) TO pipeline_worker;
@@ -5497,14 +5986,24 @@ REVOKE ALL ON FUNCTION community.escaped_html(content text) FROM PUBLIC;
 GRANT ALL ON FUNCTION community.escaped_html(content text) TO pipeline_worker;
 GRANT ALL ON FUNCTION community.escaped_html(content text) TO pipeline_intake;
 
+REVOKE ALL ON FUNCTION community.forget_deliveries(person text) FROM PUBLIC;
+GRANT ALL ON FUNCTION community.forget_deliveries(person text) TO pipeline_worker;
+
+REVOKE ALL ON FUNCTION community.forget_person(person text, erasure_mode text) FROM PUBLIC;
+GRANT ALL ON FUNCTION community.forget_person(person text, erasure_mode text) TO pipeline_worker;
+
+REVOKE ALL ON FUNCTION community.held_about(person text, of_part text) FROM PUBLIC;
+GRANT ALL ON FUNCTION community.held_about(person text, of_part text) TO pipeline_worker;
+GRANT ALL ON FUNCTION community.held_about(person text, of_part text) TO pipeline_intake;
+
 REVOKE ALL ON FUNCTION community.index_changes(most integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION community.index_changes(most integer) TO pipeline_worker;
 
 REVOKE ALL ON FUNCTION community.index_documents(target integer, of_kind text, ids text[], replaces boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION community.index_documents(target integer, of_kind text, ids text[], replaces boolean) TO pipeline_worker;
 
-REVOKE ALL ON FUNCTION community.mark_dirty_days(days date[], why text) FROM PUBLIC;
-GRANT ALL ON FUNCTION community.mark_dirty_days(days date[], why text) TO pipeline_worker;
+REVOKE ALL ON FUNCTION community.mark_dirty_days(days date[], why text, of_table text) FROM PUBLIC;
+GRANT ALL ON FUNCTION community.mark_dirty_days(days date[], why text, of_table text) TO pipeline_worker;
 
 REVOKE ALL ON FUNCTION community.notification_due_at(digest text, at timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION community.notification_due_at(digest text, at timestamp with time zone) TO pipeline_worker;
@@ -5520,6 +6019,18 @@ GRANT ALL ON FUNCTION community.notify_leaderboards(board_day date, places integ
 
 REVOKE ALL ON FUNCTION community.notify_milestones(since date, at timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION community.notify_milestones(since date, at timestamp with time zone) TO pipeline_worker;
+
+REVOKE ALL ON FUNCTION community.person_digest(person text) FROM PUBLIC;
+GRANT ALL ON FUNCTION community.person_digest(person text) TO pipeline_worker;
+
+REVOKE ALL ON FUNCTION community.remake_rules(ids text[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION community.remake_rules(ids text[]) TO pipeline_worker;
+
+REVOKE ALL ON FUNCTION community.remove_crawl_item(of_source text, item_id text, actor text) FROM PUBLIC;
+GRANT ALL ON FUNCTION community.remove_crawl_item(of_source text, item_id text, actor text) TO pipeline_worker;
+
+REVOKE ALL ON FUNCTION community.remove_old_notifications(before timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION community.remove_old_notifications(before timestamp with time zone) TO pipeline_worker;
 
 REVOKE ALL ON FUNCTION community.search(words text, of_kind text, with_tag text, after_rank double precision, after_kind text, after_id text, most integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION community.search(words text, of_kind text, with_tag text, after_rank double precision, after_kind text, after_id text, most integer) TO pipeline_intake;
@@ -5736,7 +6247,13 @@ GRANT SELECT ON TABLE community.author_metrics_daily TO pipeline_intake;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE community.crawl_item_revisions TO pipeline_worker;
 GRANT SELECT ON TABLE community.crawl_item_revisions TO pipeline_reader;
-GRANT INSERT ON TABLE community.crawl_item_revisions TO pipeline_intake;
+GRANT INSERT,DELETE ON TABLE community.crawl_item_revisions TO pipeline_intake;
+
+GRANT SELECT(source_id) ON TABLE community.crawl_item_revisions TO pipeline_intake;
+
+GRANT SELECT(external_id) ON TABLE community.crawl_item_revisions TO pipeline_intake;
+
+GRANT SELECT(revision) ON TABLE community.crawl_item_revisions TO pipeline_intake;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE community.crawl_items TO pipeline_worker;
 GRANT SELECT ON TABLE community.crawl_items TO pipeline_reader;
@@ -5753,6 +6270,8 @@ GRANT SELECT(payment_intent) ON TABLE community.donations TO pipeline_reader;
 GRANT SELECT(rule_id) ON TABLE community.donations TO pipeline_reader;
 
 GRANT SELECT(author_id) ON TABLE community.donations TO pipeline_reader;
+
+GRANT SELECT(author_is_rules) ON TABLE community.donations TO pipeline_reader;
 
 GRANT SELECT(is_anonymous) ON TABLE community.donations TO pipeline_reader;
 
@@ -5782,8 +6301,10 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE community.excluded_events_daily TO pi
 GRANT SELECT ON TABLE community.excluded_events_daily TO pipeline_reader;
 GRANT SELECT ON TABLE community.excluded_events_daily TO pipeline_intake;
 
-GRANT SELECT ON TABLE community.leaderboard_snapshots TO pipeline_reader;
+GRANT SELECT,INSERT,UPDATE ON TABLE community.forgotten_payments TO pipeline_worker;
+
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE community.leaderboard_snapshots TO pipeline_worker;
+GRANT SELECT ON TABLE community.leaderboard_snapshots TO pipeline_reader;
 GRANT SELECT ON TABLE community.leaderboard_snapshots TO pipeline_intake;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE community.notification_preferences TO pipeline_worker;
@@ -5819,6 +6340,9 @@ GRANT SELECT(digest) ON TABLE community.notifications TO pipeline_intake;
 GRANT SELECT(sent_at) ON TABLE community.notifications TO pipeline_intake;
 
 GRANT SELECT(given_up_at) ON TABLE community.notifications TO pipeline_intake;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE community.removed_crawl_items TO pipeline_worker;
+GRANT SELECT ON TABLE community.removed_crawl_items TO pipeline_intake;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE community.rule_events TO pipeline_worker;
 
@@ -6102,11 +6626,6 @@ GRANT SELECT ON TABLE sales.sales_events TO pipeline_intake;
 
 GRANT SELECT ON TABLE sales.sales_monthly TO pipeline_reader;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE sales.sales_monthly TO pipeline_worker;
-
-ALTER DEFAULT PRIVILEGES FOR ROLE postgres IN SCHEMA community GRANT SELECT,USAGE ON SEQUENCES TO pipeline_worker;
-
-ALTER DEFAULT PRIVILEGES FOR ROLE postgres IN SCHEMA community GRANT SELECT ON TABLES TO pipeline_reader;
-ALTER DEFAULT PRIVILEGES FOR ROLE postgres IN SCHEMA community GRANT SELECT,INSERT,DELETE,UPDATE ON TABLES TO pipeline_worker;
 
 ALTER DEFAULT PRIVILEGES FOR ROLE postgres IN SCHEMA events GRANT SELECT,USAGE ON SEQUENCES TO pipeline_worker;
 

@@ -12,7 +12,7 @@ import hashlib
 import hmac
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -61,11 +61,17 @@ class Signature:
 
 
 class Signatures:
-    """Verifies with the secrets of the settings, several at once for each source while they are rotated."""
+    """Verifies with the secrets of the settings, several at once for each source while they are rotated.
 
-    def __init__(self, settings: Settings) -> None:
-        self._secrets = list(_secrets(settings))
-        self.named_sources = frozenset(secret.source for secret in self._secrets if secret.source)
+    A source of `reserved` is nobody's here: a secret for it opens nothing.
+    """
+
+    def __init__(self, settings: Settings, *, reserved: Collection[str] = ()) -> None:
+        secrets = list(_secrets(settings))
+        for name in sorted({it.name for it in secrets if it.source in reserved}):
+            _log.warning("a secret opens nothing: its source has an endpoint of its own", which=name)
+        self._secrets = [it for it in secrets if it.source not in reserved]
+        self.named_sources = frozenset(secret.source for secret in self._secrets if secret.source) | set(reserved)
 
     def verify(self, headers: Mapping[bytes, bytes], body: bytes) -> Signature:
         """Who signed `body`; `headers` have lower-case names.

@@ -20,6 +20,7 @@ from psycopg_pool import PoolTimeout
 from ingestion_pipeline.core.clock import utc_now
 from ingestion_pipeline.intake.services import Services
 from ingestion_pipeline.intake.status_sections import Html, Section, say
+from ingestion_pipeline.storage.scopes import AS_OPERATOR
 
 FRESH_SECONDS = 5.0
 USABLE_SECONDS = 15.0
@@ -31,7 +32,7 @@ MOST_SHARE = 0.1
 
 AWAY = "PostgreSQL cannot be reached."
 UNREADABLE = "This cannot be read now; the log of the intake says why."
-_AS_OPERATOR = "select set_config('app.scope', 'operator', true), set_config('statement_timeout', '2s', true)"
+_TIMEOUT = "set local statement_timeout = '2s'"
 
 _log = structlog.get_logger(__name__)
 
@@ -90,7 +91,8 @@ class StatusPage:
         started = time.monotonic()
         try:
             async with asyncio.timeout(GIVE_UP_SECONDS), self._services.pool.connection() as connection:
-                await connection.execute(_AS_OPERATOR)
+                await connection.execute(AS_OPERATOR)
+                await connection.execute(_TIMEOUT)
                 content = [await _shown(section, connection) for section in self._sections]
         except (psycopg.Error, PoolTimeout, TimeoutError) as error:
             self._has_failed = True

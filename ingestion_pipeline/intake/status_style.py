@@ -8,7 +8,8 @@ header h1{margin:0}nav{display:flex;flex-wrap:wrap;gap:.2rem 1rem}
 section{margin-top:2.2rem}h2{margin:0 0 .5rem}h3{font-size:.9rem;margin:0 0 .2rem}p{margin:.3rem 0}
 ul{margin:.2rem 0;padding-left:1.1rem}li,h3{overflow-wrap:anywhere}
 .faint,.faint *{color:var(--faint)}.faint{font-size:.87rem}.bad{font-weight:600}
-main.old{opacity:.7;filter:grayscale(1)}
+main.old{--PASS:var(--UNKNOWN);--WARN:var(--UNKNOWN);--FAIL:var(--UNKNOWN);--draw:var(--UNKNOWN)}
+main.old .up,main.old .down{color:var(--faint)}
 .scroll{overflow-x:auto}table{font-variant-numeric:tabular-nums}th{font-size:.8rem;font-weight:600;color:var(--faint)}
 th,td{padding:.35rem .6rem;border-color:var(--line);vertical-align:top}td.any{overflow-wrap:anywhere}
 td.n,th.n,time{white-space:nowrap}th{white-space:nowrap}tr>:first-child{padding-left:0}tr>:last-child{padding-right:0}

@@ -44,7 +44,8 @@ def derived_sensor(
 ) -> dg.SensorDefinition:
     """A sensor, on by default, that asks for a run for each sequence of ended partitions that are outdated.
 
-    The running partition is a schedule's. The same builds are asked for once: a run that fails is not repeated with
+    The running partition is a schedule's. One that reads what is outdated itself waits until that is built, so that one
+    change has it built once. The same builds are asked for once: a run that fails is not repeated with
     every tick.
 
     Args:
@@ -81,11 +82,10 @@ def _requests(
 ) -> Iterator[dg.RunRequest]:
     builds = Builds(instance, graph)
     for it in derived:
-        outdated = {
-            day: place
-            for day, place in builds.outdated(asset_keys(it.tables)).items()
-            if has_ended(it.partitions, day, now)
-        }
+        keys = asset_keys(it.tables)
+        outdated = {day: place for day, place in builds.outdated(keys).items() if has_ended(it.partitions, day, now)}
+        for day in builds.premature(keys, now=now) & outdated.keys() if outdated else ():
+            del outdated[day]
         for first, last in spans(outdated, it.partitions, per_run=PARTITIONS_PER_RUN):
             newest = max(place for day, place in outdated.items() if first <= day <= last)
             yield dg.RunRequest(

@@ -17,6 +17,7 @@ from ingestion_pipeline.core.metrics import metrics
 from ingestion_pipeline.core.tables import Column, Table
 from ingestion_pipeline.orchestration.failures import RETRY_POLICY, explained_failures
 from ingestion_pipeline.orchestration.partitions import PARTITIONS
+from ingestion_pipeline.orchestration.staleness import newest_place
 
 Body = Callable[..., dg.MaterializeResult]
 
@@ -59,7 +60,8 @@ def table_asset(
         @functools.wraps(body)
         def guarded(context: dg.AssetExecutionContext, **resources: Any) -> dg.MaterializeResult:
             with log_context(context, table), counted(context, table, resources), explained_failures():
-                return body(context, **resources)
+                place = newest_place(context.instance)  # before anything is read
+                return body(context, **resources)._replace(data_version=dg.DataVersion(str(place)))
 
         return dg.asset(
             key=list(table.asset_key),

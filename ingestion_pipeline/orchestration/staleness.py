@@ -1,8 +1,9 @@
 """Which partitions are settled and which are older than what they were built from. The one place that decides it.
 
 A partition is settled when it is built, when the run that built it last began after the partition ended (else it lacks
-the last bars), and when every partition that it reads was built before it. What an asset reads is what its dependencies
-say: the partitions in its own span and, where it looks back, those of the days before.
+the last bars), and when every partition that it reads was built before the step that built it began: what was built
+later may have been read too early. What an asset reads is what its dependencies say: the partitions in its own span
+and, where it looks back, those of the days before.
 
 Belongs here: judging what Dagster has recorded. Does not belong here: asking for runs (runs.py, a domain's
 automation.py).
@@ -15,9 +16,10 @@ from datetime import date, datetime, timedelta
 
 import dagster as dg
 from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
+from dagster._core.definitions.data_version import DATA_VERSION_TAG
 
 from ingestion_pipeline.core.windows import midnight
-from ingestion_pipeline.orchestration.partitions import TimePartitions, partition_day, partition_length
+from ingestion_pipeline.orchestration.partitions import TimePartitions, partition_day, partition_length, partitions_of
 
 _RECORDS_PER_QUERY = 500
 
@@ -34,12 +36,14 @@ class Source:
 class Builds:
     """What is recorded of the builds of assets; read once, when it is first asked for.
 
-    Partitions are named by their first day. Builds are ordered by their place among all events, not by the clock.
+    Partitions are named by their first day. Builds are ordered by their place among all events, not by the clock: that
+    at which they were recorded, and that at which their step began, which is their data version (`newest_place`).
     """
 
     instance: dg.DagsterInstance
     graph: BaseAssetGraph
     _places: dict[dg.AssetKey, Mapping[date, int]] = field(default_factory=dict)
+    _reads: dict[dg.AssetKey, Mapping[date, int]] = field(default_factory=dict)
     _starts: dict[str, float | None] = field(default_factory=dict)
 
     def settled(self, keys: Iterable[dg.AssetKey], days: Iterable[date], *, now: datetime) -> set[date]:
@@ -69,6 +73,23 @@ class Builds:
                 newest[day] = max(place, newest.get(day, 0))
         return newest
 
+    def premature(self, keys: Collection[dg.AssetKey], *, now: datetime) -> set[date]:
+        """The partitions of `keys`, built together, that would have to be built once more: what they read, in a
+        partition that has ended, is outdated itself, or what that reads.
+        """
+        found: set[date] = set()
+        for key in self._partitioned(keys):
+            partitions = self._partitions(key)
+            for source in self.sources(key):
+                if source.key in keys:
+                    continue
+                its = self._partitions(source.key)
+                outdated = self._outdated(source.key, looking_back=True).keys() | self.premature([source.key], now=now)
+                for day in (it for it in outdated if has_ended(its, it, now)):
+                    last = day + partition_length(its) - timedelta(days=1) + source.look_back
+                    found |= set(partitions_of(partitions, day, last))
+        return found
+
     def sources(self, key: dg.AssetKey) -> list[Source]:
         """The partitioned assets that `key` reads."""
         node = self.graph.get(key)
@@ -81,7 +102,7 @@ class Builds:
         ]
 
     def _outdated(self, key: dg.AssetKey, *, looking_back: bool) -> dict[date, int]:
-        partitions, places = self._partitions(key), self._last_built(key)
+        partitions, places = self._partitions(key), self._last_read(key)
         found: dict[date, int] = {}
         for source in self.sources(key):
             read = self._last_built(source.key)
@@ -127,6 +148,19 @@ class Builds:
             self._places[key] = {date.fromisoformat(day): place for day, place in places.items()}
         return self._places[key]
 
+    def _last_read(self, key: dg.AssetKey) -> Mapping[date, int]:
+        """The place up to which the last build of each partition has surely read; where it says none, its own."""
+        if key not in self._reads:
+            versions = self.instance.event_log_storage.get_latest_tags_by_partition(
+                key, dg.DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION_TAG]
+            )
+            said = {date.fromisoformat(day): tags[DATA_VERSION_TAG] for day, tags in versions.items()}
+            self._reads[key] = {
+                day: int(version) if (version := said.get(day, "")).isdigit() else place
+                for day, place in self._last_built(key).items()
+            }
+        return self._reads[key]
+
     def _partitioned(self, keys: Iterable[dg.AssetKey]) -> list[dg.AssetKey]:
         return sorted(key for key in keys if self.graph.get(key).is_partitioned)
 
@@ -135,6 +169,11 @@ class Builds:
         if not isinstance(partitions, TimePartitions):
             raise TypeError(f"{key.to_user_string()} has partitions that are neither days nor weeks: {partitions}")
         return partitions
+
+
+def newest_place(instance: dg.DagsterInstance) -> int:
+    """The place of the newest event of all: whatever is recorded later has a higher one."""
+    return instance.event_log_storage.get_maximum_record_id() or 0
 
 
 def has_ended(partitions: TimePartitions, day: date, now: datetime) -> bool:

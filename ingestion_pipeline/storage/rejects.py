@@ -15,7 +15,7 @@ from ingestion_pipeline.storage.postgres import Postgres
 _UPSERT = (
     "insert into operations.rejects (source, reason, payload, payload_digest) values (%s, %s, %s, %s) "
     "on conflict (source, payload_digest) do update set "
-    "last_seen_at = now(), seen_count = rejects.seen_count + 1, reason = excluded.reason, "
+    "last_seen_at = now(), seen_count = rejects.seen_count + 1, reason = excluded.reason, payload = excluded.payload, "
     "replayed_at = null, replayed_as = null"
 )
 

@@ -134,7 +134,13 @@ def test_a_job_that_is_not_there_is_said(command: Callable[..., Result], name: s
     ("arguments", "expected"),
     [
         (("market_ingests",), "market_ingest"),
-        (("?",), "accuracy_check or cache_warming or data_sync or market_ingest or platform_ingest or prediction"),
+        (
+            ("?",),
+            (
+                "accuracy_check or cache_warming or data_sync or market_ingest or platform_ingest or prediction or "
+                "rebuild_search or rollup"
+            ),
+        ),
         (("market_ingest", "--input", "{"), "JSON"),
         (("market_ingest", "--input", "[]"), "Expected `object`"),
         (("market_ingest", "--input", '{"symbols": 1}'), "symbols"),
@@ -179,5 +185,13 @@ def test_an_error_cannot_steer_the_terminal(command: Callable[..., Result], queu
 
 def test_no_two_types_have_one_name() -> None:
     """Whatever domain they are of."""
-    names = {"market_ingest", "prediction", "accuracy_check", "data_sync", "platform_ingest", "cache_warming"}
+    names = {
+        "market_ingest",
+        "prediction",
+        "accuracy_check",
+        "data_sync",
+        "platform_ingest",
+        "cache_warming",
+        "rollup",
+    } | {"rebuild_search"}
     assert names == set(job_types())

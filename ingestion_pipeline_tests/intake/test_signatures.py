@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import time
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -29,11 +30,12 @@ PLAIN, PLAIN_NEXT = "plain-secret-canary-1", "plain-secret-canary-2"
 BODY = b'{"a": 1}'
 
 
-def make(secret: str = "", secrets: str = "") -> Signatures:
+def make(secret: str = "", secrets: str = "", *, reserved: Collection[str] = ()) -> Signatures:
     return Signatures(
         Settings.from_environment(
             {"DATABASE_URL": "postgresql://x@h/d", "WEBHOOK_SECRET": secret, "WEBHOOK_SECRETS": secrets}
-        )
+        ),
+        reserved=reserved,
     )
 
 
@@ -290,6 +292,15 @@ def test_a_named_source_has_secrets_of_its_own() -> None:
 
 def test_a_secret_in_both_lists_is_its_source_s() -> None:
     assert "acme" == make(PLAIN, f"acme={PLAIN}").verify(sha256(), BODY).source
+
+
+def test_no_secret_speaks_for_a_reserved_source(caplog: pytest.LogCaptureFixture) -> None:
+    """It opens nothing; the log says which one, the source is named all the same."""
+    verifier = make(PLAIN, f"acme={PLAIN_NEXT},stripe={VECTOR_SECRET}", reserved={"stripe"})
+    assert "signature is wrong" in refusal(verifier, standard(), VECTOR_BODY).detail
+    assert "acme 1" == verifier.verify(sha256(secret=PLAIN_NEXT), BODY).signed_by
+    assert {"acme", "stripe"} == verifier.named_sources
+    assert ["stripe 1"] == [record.msg["which"] for record in caplog.records]  # type: ignore[index]
 
 
 def test_an_unset_secret_opens_nothing(caplog: pytest.LogCaptureFixture) -> None:

@@ -30,7 +30,7 @@ def table(name: str, partitioning: Any = "daily") -> Table:
     )
 
 
-RAW, DAYS, WEEKS = table("raw"), table("days"), table("weeks", "weekly")
+RAW, DAYS, WEEKS, LAST = table("raw"), table("days"), table("weeks", "weekly"), table("last")
 
 
 def asset(made: Table, partitions: Any, *deps: Table) -> dg.AssetsDefinition:
@@ -49,7 +49,8 @@ def job(name: str, *tables: Table) -> Any:
     return dg.define_asset_job(name, selection=dg.AssetSelection.assets(*asset_keys(tables)))
 
 
-RAW_JOB, DAYS_JOB, WEEKS_JOB = job("raw_job", RAW), job("days_job", DAYS), job("weeks_job", WEEKS)
+RAW_JOB, DAYS_JOB = job("raw_job", RAW), job("days_job", DAYS)
+WEEKS_JOB, LAST_JOB = job("weeks_job", WEEKS), job("last_job", LAST)
 SENSOR = derived_sensor(
     "toy_derived_sensor",
     [Derived(DAYS_JOB, [DAYS], DAILY), Derived(WEEKS_JOB, [WEEKS], WEEKLY)],
@@ -57,10 +58,13 @@ SENSOR = derived_sensor(
     description="Toys.",
     minimum_interval_seconds=600,
 )
+LAST_SENSOR = derived_sensor(
+    "toy_last_sensor", [Derived(LAST_JOB, [LAST], DAILY)], waits_for=[LAST], description="What reads toys."
+)
 REPOSITORY = dg.Definitions(
-    [asset(RAW, DAILY), asset(DAYS, DAILY, RAW), asset(WEEKS, WEEKLY, RAW)],
-    jobs=[RAW_JOB, DAYS_JOB, WEEKS_JOB],
-    sensors=[SENSOR],
+    [asset(RAW, DAILY), asset(DAYS, DAILY, RAW), asset(WEEKS, WEEKLY, RAW), asset(LAST, DAILY, RAW, DAYS)],
+    jobs=[RAW_JOB, DAYS_JOB, WEEKS_JOB, LAST_JOB],
+    sensors=[SENSOR, LAST_SENSOR],
 ).get_repository_def()
 
 
@@ -150,3 +154,20 @@ def test_the_sensor_waits_for_runs_that_build_what_it_would(
 def test_the_sensor_is_on_and_as_patient_as_it_is_told() -> None:
     """Where late data trickles in, its day is not built every minute."""
     assert (dg.DefaultSensorStatus.RUNNING, 600) == (SENSOR.default_status, SENSOR.minimum_interval_seconds)
+
+
+def test_what_reads_an_outdated_partition_waits_for_it(empty: dg.DagsterInstance) -> None:
+    """One change of RAW has LAST built once, not before and after DAYS; other days do not wait."""
+    for table in (RAW, DAYS, LAST):
+        build(empty, table, 0, 1)
+    build(empty, RAW, 0, 1)
+    build(empty, DAYS, 1)
+
+    def asked() -> list[str]:
+        found: Any = LAST_SENSOR(dg.build_sensor_context(instance=empty, repository_def=REPOSITORY))
+        return [it.tags["dagster/asset_partition_range_start"] for it in found]
+
+    assert [str(MONDAY + timedelta(days=1))] == asked()
+    build(empty, DAYS, 0)
+    build(empty, LAST, 1)
+    assert [str(MONDAY)] == asked()

@@ -10,9 +10,9 @@ import pytest
 from ingestion_pipeline.core.windows import midnight
 from ingestion_pipeline.definitions import defs
 from ingestion_pipeline.orchestration.partitions import DAILY, WEEKLY, range_tags
-from ingestion_pipeline.orchestration.staleness import Builds, spans
+from ingestion_pipeline.orchestration.staleness import Builds, newest_place, spans
 
-DAYS, WEEKS, TRENDS = (dg.AssetKey(["toy", name]) for name in ("days", "weeks", "trends"))
+DAYS, WEEKS, TRENDS, SUMS = (dg.AssetKey(["toy", name]) for name in ("days", "weeks", "trends", "sums"))
 MONDAY = date(2025, 3, 3)
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
@@ -37,9 +37,24 @@ LOOK_BACK = dg.TimeWindowPartitionMapping(start_offset=-3, allow_nonexistent_ups
 def trends() -> None: ...
 
 
-TOYS = dg.Definitions(
-    [days_, weeks, trends], jobs=[dg.define_asset_job(it.key.path[-1], [it]) for it in (days_, weeks, trends)]
+@dg.asset(
+    key=SUMS,
+    deps=[DAYS, TRENDS],
+    partitions_def=DAILY,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    config_schema={"late": dg.Field(bool, default_value=False)},
 )
+def sums(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+    """As `table_asset` makes them; when `late`, its day is built again while it is being read."""
+    place = newest_place(context.instance)
+    if context.op_execution_context.op_config["late"]:
+        for day in context.partition_keys:
+            context.instance.report_runless_asset_event(dg.AssetMaterialization(DAYS, partition=day))
+    return dg.MaterializeResult(data_version=dg.DataVersion(str(place)))
+
+
+ALL = (days_, weeks, trends, sums)
+TOYS = dg.Definitions(ALL, jobs=[dg.define_asset_job(it.key.path[-1], [it]) for it in ALL])
 
 
 @dataclass
@@ -48,9 +63,11 @@ class Toys:
 
     instance: dg.DagsterInstance
 
-    def build(self, key: dg.AssetKey, first: date, last: date | None = None) -> None:
-        job = TOYS.resolve_job_def(key.path[-1])
-        assert job.execute_in_process(instance=self.instance, tags=range_tags(first, last or first)).success
+    def build(self, key: dg.AssetKey, first: date, last: date | None = None, *, late: bool = False) -> None:
+        job, config = TOYS.resolve_job_def(key.path[-1]), {"ops": {"toy__sums": {"config": {"late": late}}}}
+        assert job.execute_in_process(
+            config if key == SUMS else {}, instance=self.instance, tags=range_tags(first, last or first)
+        ).success
 
     @property
     def builds(self) -> Builds:
@@ -199,3 +216,27 @@ def test_the_market_looks_back_as_far_as_its_statistics_read(name: str, expected
         for graph in graphs:
             (source,) = Builds(instance, graph).sources(dg.AssetKey(["market", name]))
             assert timedelta(days=expected) == source.look_back
+
+
+def test_what_is_built_while_it_is_read_is_read_again(toys: Toys) -> None:
+    """Its build is recorded before that of its reader, which may have read it too early."""
+    toys.build(DAYS, MONDAY)
+    toys.build(TRENDS, MONDAY)
+    toys.build(SUMS, MONDAY, late=True)
+    assert {MONDAY} == toys.outdated(SUMS)
+    assert set() == toys.builds.settled([SUMS], [MONDAY], now=NOW)
+    toys.build(SUMS, MONDAY)
+    assert set() == toys.outdated(SUMS)
+    assert {MONDAY} == toys.builds.settled([SUMS], [MONDAY], now=NOW)
+
+
+def test_what_reads_an_outdated_partition_would_be_built_twice(toys: Toys) -> None:
+    """Also where the source of its source is outdated, and where it looks back; not for partitions that are not over."""
+    days = [MONDAY + timedelta(days=number) for number in range(5)]
+    for key in (DAYS, TRENDS, SUMS):
+        toys.build(key, days[0], days[-1])
+    assert set() == toys.builds.premature([SUMS, TRENDS], now=NOW)
+    toys.build(DAYS, MONDAY)
+    assert set(days[:4]) == toys.outdated(TRENDS) == toys.builds.premature([SUMS], now=NOW)
+    assert set() == toys.builds.premature([TRENDS], now=NOW)
+    assert set() == toys.builds.premature([SUMS], now=midnight(MONDAY))

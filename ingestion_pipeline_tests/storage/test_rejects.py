@@ -19,3 +19,12 @@ def test_text_that_postgresql_cannot_hold_is_kept_readable(postgres: Postgres) -
     """NUL and lone surrogates do not lose the reject."""
     write_rejects(postgres, [Reject("file:x", "symbol is odd", {"symbol": "A\x00B\ud800"})])
     assert ["A\\u0000B\\ud800"] == [row["payload"]["symbol"] for row in postgres.read("recent_rejects", {"limit": 10})]
+
+
+def test_a_reject_with_an_identity_shows_what_came_last(postgres: Postgres) -> None:
+    """Its reason is that of the payload beside it."""
+    for url in ("ftp://one", "file:///two"):
+        write_rejects(postgres, [Reject("crawl", f"url {url}", {"url": url}, b"item 1")])
+    with postgres.transaction() as connection:
+        (row,) = connection.execute("select reason, payload, seen_count from operations.rejects").fetchall()
+    assert ("url file:///two", {"url": "file:///two"}, 2) == row

@@ -1,5 +1,6 @@
--- What the community holds about a person, one part of it (`donations`, `notifications`, `notification_preferences`), in
--- the order of `place`. The target of a person's notifications is a key: it is theirs, and handed over here alone.
+-- What the community holds about a person, one part of it, in the order of `place`: what they gave and received, what
+-- Stripe said of what they gave, rules, what was said of them, figures, places, what they were told, and how they want it,
+-- but not the target, which is a key.
 create or replace function community.held_about(person text, of_part text)
 returns table (place text, content jsonb)
 language sql
@@ -16,11 +17,37 @@ as $$
     from community.donations
     where of_part = 'donations' and person in (donations.donor_id, donations.author_id)
     union all
+    select
+        concat_ws(' ', facts.payment_intent, facts.object_type, facts.object_id),
+        to_jsonb(facts)
+    from community.donation_facts as facts
+    where
+        of_part = 'donation_facts'
+        and person in (facts.state ->> 'client_reference_id', facts.state #>> '{metadata,donorId}')
+    union all
+    select rules.rule_id, to_jsonb(rules)
+    from community.rules
+    where of_part = 'rules' and rules.author_id = person
+    union all
+    select facts.event_id, to_jsonb(facts)
+    from community.rule_events as facts
+    where of_part = 'rule_events' and person in (facts.user_id, facts.author_id)
+    union all
+    select metrics.day::text, to_jsonb(metrics)
+    from community.author_metrics_daily as metrics
+    where of_part = 'author_metrics' and metrics.author_id = person
+    union all
+    select
+        concat_ws(' ', boards.day, boards.period, boards.scope, boards.scope_value),
+        to_jsonb(boards)
+    from community.leaderboard_snapshots as boards
+    where of_part = 'places' and boards.kind = 'AUTHOR' and boards.subject_id = person
+    union all
     select notifications.id::text, to_jsonb(notifications)
     from community.notifications
     where of_part = 'notifications' and notifications.person_id = person
     union all
-    select 'preferences', to_jsonb(preferences)
+    select 'preferences', to_jsonb(preferences) - 'target'
     from community.notification_preferences as preferences
     where of_part = 'notification_preferences' and preferences.person_id = person
     order by 1

@@ -30,7 +30,7 @@ begin
                 and coalesce(boards.previous_rank > places, true)
             order by key
         ) as news
-        where length(person_id) between 1 and 200 and length(key) <= 500
+        where length(person_id) between 1 and 200 and person_id not like 'erased:%' and length(key) <= 500
     );
 end
 $$;

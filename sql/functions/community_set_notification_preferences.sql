@@ -37,7 +37,9 @@ begin
     update community.notifications set
         due_at = null,
         lease_until = null
-    where person_id = person and due_at is not null and not (is_told and new_kinds ? kind);
+    where
+        person_id = person and due_at is not null
+        and not (is_told and (new_kinds ? kind or batch_id is not null));  -- a batch that was tried stays as it is
 end
 $$;
 

@@ -1,5 +1,6 @@
 -- Inserts or updates the items of one source, each external id at most once; what became of each. What changed is kept
--- as a revision and marked for the search index. Requests for one source take turns.
+-- as a revision, the newest 50 of each item, and marked for the search index. What was removed by community.remove_crawl_item
+-- stays away. Requests for one source take turns.
 create or replace function community.store_crawl_items(
     source text, ids text[], urls text[], titles text[], summaries text[], raws text[], sender text, request text
 )
@@ -17,6 +18,10 @@ begin
     with given as (
         select one.id, one.url, one.title, one.summary, one.raw::jsonb as raw
         from unnest(ids, urls, titles, summaries, raws) as one (id, url, title, summary, raw)
+        where not exists (
+            select from community.removed_crawl_items as removed
+            where removed.source_id = source and removed.external_id = one.id
+        )
     ),
     compared as (
         select
@@ -69,6 +74,13 @@ begin
         inner join written on written.external_id = it.id
         where it.changed_fields <> '{}'
     ),
+    dropped as (
+        delete from community.crawl_item_revisions as old
+        using compared as it, written
+        where
+            it.changed_fields <> '{}' and written.external_id = it.id
+            and old.source_id = source and old.external_id = it.id and old.revision <= written.revision - 50
+    ),
     marked as (
         insert into community.search_changes as kept (kind, id, changed_at)
         select 'crawl', written.document_id, instant
@@ -83,7 +95,11 @@ begin
         case when not it.is_known then 'created' when it.changed_fields <> '{}' then 'updated' else 'unchanged' end,
         written.revision
     from compared as it
-    inner join written on written.external_id = it.id;
+    inner join written on written.external_id = it.id
+    union all
+    select one.id, 'removed', null
+    from unnest(ids) as one (id)
+    where one.id not in (select given.id from given);
 end
 $$;
 

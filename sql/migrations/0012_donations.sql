@@ -25,18 +25,30 @@ create table community.donation_facts (
     event_type text not null,
     is_live boolean not null,
     is_anonymous boolean not null,
+    settled_at timestamptz,
     state jsonb not null check (jsonb_typeof(state) = 'object'),
     primary key (payment_intent, object_type, object_id)
 );
 comment on table community.donation_facts is
 'One row per object of Stripe that belongs to a payment: its last state, by the greatest of event_created, event_rank '
-'(of two states of one second the one that comes later in its life) and event_id. is_anonymous once any of its states asked for it: '
-'nothing of the donor is kept then.';
+'(of two states of one second the one that comes later in its life) and event_id. Of all its states: is_anonymous once '
+'any asked for it, nothing of the donor is kept then; settled_at, the first that said that a payment intent or session is '
+'paid, or that a refund gives nothing back.';
+
+create table community.forgotten_payments (
+    payment_intent text collate "C" primary key check (payment_intent <> ''),
+    forgets_donor boolean not null,
+    forgets_author boolean not null,
+    forgotten_at timestamptz not null default clock_timestamp()
+);
+comment on table community.forgotten_payments is
+'One row per payment whose donor or author was erased: whatever Stripe says of it later is stored without them.';
 
 create table community.donations (
     payment_intent text collate "C" primary key check (payment_intent <> ''),
     rule_id text check (rule_id <> ''),
     author_id text check (author_id <> ''),
+    author_is_rules boolean not null default false,
     donor_id text check (donor_id <> ''),
     is_anonymous boolean not null,
     currency text not null check (currency ~ '^[A-Z]{3}$'),
@@ -62,24 +74,28 @@ comment on table community.donations is
 'One row per payment intent of Stripe. received only once it is paid; net = received - refunded - disputed, where a '
 'dispute counts while it is open and when it is lost. Amounts are in units of the currency, not in cents.';
 create index donations_paid on community.donations (paid_on, author_id);
+create index donations_paid_at on community.donations (paid_at);
 create index donations_without_author on community.donations (rule_id) where author_id is null and rule_id is not null;
 
 create table community.dirty_days (
-    day date primary key,
+    table_name text not null check (table_name <> ''),
+    day date not null,
     reason text not null,
     changes bigint not null default 1 check (changes >= 1),
-    marked_at timestamptz not null default clock_timestamp()
+    marked_at timestamptz not null default clock_timestamp(),
+    primary key (table_name, day)
 );
 comment on table community.dirty_days is
-'One row per UTC day whose donations have changed and that is not yet reported as built again. Whoever has reported it '
-'deletes the row, unless marked_at has moved on.';
+'One row per table of the community and UTC day of it that has changed and is not yet reported as built again. Whoever '
+'has reported it deletes the row, unless marked_at has moved on.';
 
 grant select, insert, update, delete on
 community.donation_facts, community.donations, community.dirty_days to pipeline_worker;
+grant select, insert, update on community.forgotten_payments to pipeline_worker;
 -- figures, not people
 grant select (
-    payment_intent, rule_id, author_id, is_anonymous, currency, received, refunded, disputed, net, status, dispute_status,
-    paid_at, paid_on, is_live, updated_at
+    payment_intent, rule_id, author_id, author_is_rules, is_anonymous, currency, received, refunded, disputed, net, status,
+    dispute_status, paid_at, paid_on, is_live, updated_at
 ) on community.donations to pipeline_reader;
 
 -- Row-level security: workers see all, readers the columns above; the HTTP intake has no business here.
@@ -87,7 +103,7 @@ do $$
 declare
     table_name text;
 begin
-    foreach table_name in array array['donation_facts', 'donations'] loop
+    foreach table_name in array array['donation_facts', 'donations', 'forgotten_payments'] loop
         execute format('alter table community.%I enable row level security', table_name);
         execute format('alter table community.%I force row level security', table_name);
         execute format(

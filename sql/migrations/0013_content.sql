@@ -39,8 +39,17 @@ create table community.crawl_item_revisions (
     foreign key (source_id, external_id) references community.crawl_items (source_id, external_id) on delete cascade
 );
 comment on table community.crawl_item_revisions is
-'One row per state of a crawl item: what it said from then on, and which fields were others before. The first has all '
-'fields that are not null.';
+'One row per state of a crawl item, of the newest 50: what it said from then on, and which fields were others before. The '
+'first has all fields that are not null.';
+
+create table community.removed_crawl_items (
+    source_id text collate "C" not null,
+    external_id text collate "C" not null,
+    removed_at timestamptz not null default clock_timestamp(),
+    primary key (source_id, external_id)
+);
+comment on table community.removed_crawl_items is
+'One row per crawl item that an operator has removed (community.remove_crawl_item): sent again, it is not stored.';
 
 create table community.rule_events (
     event_id text primary key,
@@ -48,6 +57,7 @@ create table community.rule_events (
     rule_id text collate "C" not null check (rule_id <> ''),
     event_type text not null check (event_type in ('rule.published', 'rule.updated', 'rule.deleted')),
     occurred_at timestamptz not null,
+    user_id text,
     author_id text,
     title text,
     body text,
@@ -56,7 +66,7 @@ create table community.rule_events (
 );
 comment on table community.rule_events is
 'One row per event that says something of a rule, as the lake has it: the facts of which community.rules is made. NULL is '
-'what the event does not say.';
+'what the event does not say. user_id is who said it, author_id whose rule it says that it is.';
 create index rule_events_rule on community.rule_events (rule_id, occurred_at);
 create index rule_events_day on community.rule_events (day);
 
@@ -142,15 +152,16 @@ from community.crawl_items as items;
 comment on view community.search_sources is 'One row per document that the search index should hold.';
 
 grant select, insert, update, delete on
-community.crawl_items, community.crawl_item_revisions, community.rule_events, community.rules, community.search_index,
-community.search_documents, community.search_vectors, community.search_changes
+community.crawl_items, community.crawl_item_revisions, community.removed_crawl_items, community.rule_events,
+community.rules, community.search_index, community.search_documents, community.search_vectors, community.search_changes
 to pipeline_worker;
 grant select on community.search_sources to pipeline_worker;
 grant select on
 community.crawl_items, community.crawl_item_revisions, community.rules, community.search_index, community.search_documents
 to pipeline_reader;
 grant select, insert, update on community.crawl_items to pipeline_intake;
-grant insert on community.crawl_item_revisions to pipeline_intake;
+grant select (source_id, external_id, revision), insert, delete on community.crawl_item_revisions to pipeline_intake;
+grant select on community.removed_crawl_items to pipeline_intake;
 grant select, insert, update on community.search_changes to pipeline_intake;
 grant select on
 community.rules, community.search_index, community.search_documents, community.search_vectors

@@ -3,10 +3,6 @@
 create schema if not exists community;
 
 grant usage on schema community to pipeline_worker, pipeline_reader, pipeline_intake;
-alter default privileges in schema community
-grant select, insert, update, delete on tables to pipeline_worker;
-alter default privileges in schema community grant usage, select on sequences to pipeline_worker;
-alter default privileges in schema community grant select on tables to pipeline_reader;
 
 create table community.leaderboard_snapshots (
     day date not null,
@@ -22,14 +18,21 @@ create table community.leaderboard_snapshots (
     previous_rank integer check (previous_rank between 1 and 100),
     rank_change integer,
     primary key (day, period, kind, scope, scope_value, rank),
-    unique (day, period, kind, scope, scope_value, subject_id),
+    -- two may change places in one statement
+    unique (day, period, kind, scope, scope_value, subject_id) deferrable,
     check ((scope = 'GLOBAL') = (scope_value = '')),
     check (rank_change is not distinct from previous_rank - rank)
 );
 comment on table community.leaderboard_snapshots is
 'One row per place on a board of a UTC day, the first hundred of each. rank_change is the number of places won since the '
-'snapshot of the day before; null: new among the first hundred.';
-grant select on community.leaderboard_snapshots to pipeline_intake;
+'board''s newest earlier snapshot; null: new among the first hundred. Boards of tags and models are kept for 400 days.';
+-- every board has a first place: the days of a board, and the days with boards that are removed after a while
+create index leaderboard_snapshots_days on community.leaderboard_snapshots (period, kind, scope, scope_value, day)
+where rank = 1;
+create index leaderboard_snapshots_labelled on community.leaderboard_snapshots (day) where rank = 1 and scope <> 'GLOBAL';
+create index leaderboard_snapshots_authors on community.leaderboard_snapshots (subject_id) where kind = 'AUTHOR';
+grant select, insert, update, delete on community.leaderboard_snapshots to pipeline_worker;
+grant select on community.leaderboard_snapshots to pipeline_reader, pipeline_intake;
 
 create table community.notification_preferences (
     person_id text primary key check (length(person_id) between 1 and 300),
@@ -69,9 +72,11 @@ comment on table community.notifications is
 'message, the same one whenever it is tried again.';
 create index notifications_due on community.notifications (due_at) where due_at is not null;
 create index notifications_person on community.notifications (person_id, created_at desc, id desc);
+create index notifications_over on community.notifications (created_at) where due_at is null;
+
+grant select, insert, update, delete on community.notifications, community.notification_preferences to pipeline_worker;
 
 -- Row-level security: workers see all; the HTTP intake what belongs to the person whose request it answers.
-revoke select on community.notifications, community.notification_preferences from pipeline_reader;
 do $$
 declare
     table_name text;

@@ -1,4 +1,4 @@
--- Crawl items that are not what their last revision says, or lack a revision.
+-- Crawl items that are not what their last revision says, or lack one of their newest 50 revisions.
 select
     items.source_id,
     items.external_id,
@@ -19,6 +19,6 @@ left join community.crawl_item_revisions as newest
         and items.external_id = newest.external_id
         and items.revision = newest.revision
 where
-    counted.revisions is distinct from items.revision
+    counted.revisions is distinct from least(items.revision, 50)
     or (items.url, items.title, items.summary, items.raw)
     is distinct from (newest.url, newest.title, newest.summary, newest.raw)

@@ -1,9 +1,16 @@
--- A row if anything is due to be sent, or a donation was paid since `since` of which its author was not told.
+-- A row if anything is due to be sent to somebody of whom no sender holds anything, or a donation was paid since `since` of
+-- which its author was not told.
 select true as is_pending
 where
     exists (
-        select from community.notifications
-        where due_at <= :now and (lease_until is null or lease_until <= :now)
+        select from community.notifications as waiting
+        where
+            waiting.due_at <= :now
+            and not exists (
+                select from community.notifications as claimed
+                where
+                    claimed.person_id = waiting.person_id and claimed.due_at is not null and claimed.lease_until > :now
+            )
     )
     or exists (
         select from community.donations as donations

@@ -4,13 +4,17 @@ Crawl items are stored by the intake as they arrive (crawl.py); their asset look
 """
 
 import dagster as dg
+from dagster._core.definitions.data_version import DATA_VERSION_TAG
 
+from ingestion_pipeline.core.windows import Window
 from ingestion_pipeline.domains.community.content_tables import CRAWL_ITEMS, RULE_HISTORY, RULES, SEARCH_DOCUMENTS
+from ingestion_pipeline.domains.community.donations_ledger import dirty_days, settle_dirty_days
 from ingestion_pipeline.domains.community.rules import apply_days
 from ingestion_pipeline.domains.community.search_index import document_count, index_changes
 from ingestion_pipeline.orchestration.metadata import materialized
-from ingestion_pipeline.orchestration.partitions import partition_window
+from ingestion_pipeline.orchestration.partitions import FIRST_DAY, partition_window
 from ingestion_pipeline.orchestration.specs import table_asset
+from ingestion_pipeline.orchestration.staleness import newest_place
 from ingestion_pipeline.storage.lake import Lake
 from ingestion_pipeline.storage.postgres import Postgres
 
@@ -41,10 +45,19 @@ def rules(
 
     Key: rule_id; the partition is the day of its last event. Source: events/event_history of the day, whose events
     replace those known of it. Cadence: every ten minutes for the running day; a day with late or erased events again.
-    What the newest event says counts, whichever came last. Readers: search_documents, rollups, leaderboards.
+    What the newest event says counts, whichever came last. Days that were rolled up while a rule had another author are
+    read again too, and count as built: what is derived from them is recomputed. Readers: search_documents, rollups,
+    leaderboards.
     """
-    window = partition_window(context)
+    window, place = partition_window(context), newest_place(context.instance)
     changes = list(apply_days(postgres, lake, window))
+    dirty = dirty_days(postgres, RULES.name)  # also of a run that was killed before it could say so
+    again = [it.day for it in dirty if it.day >= FIRST_DAY]
+    for day in again:
+        changes += apply_days(postgres, lake, Window.of_days(day, day))
+        version = {DATA_VERSION_TAG: str(place)}
+        context.log_event(dg.AssetMaterialization(context.asset_key, partition=day.isoformat(), tags=version))
+    settle_dirty_days(postgres, dirty)
     indexed = index_changes(postgres)
     with postgres.transaction() as connection:
         counts = dict(connection.execute(_RULES, [window.start, window.end]).fetchall())
@@ -52,6 +65,7 @@ def rules(
         "events": sum(it.events for it in changes),
         "rules_changed": sum(it.rules for it in changes),
         "documents_indexed": indexed,
+        "days_with_other_authors": len(again),
     }
     return materialized(context, RULES, counts=counts, extra=extra)
 

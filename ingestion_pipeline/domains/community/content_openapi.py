@@ -72,7 +72,7 @@ _RESULT = {
     "required": ["index", "status"],
     "properties": {
         "index": _COUNT,
-        "status": {"type": "string", "enum": ["created", "updated", "unchanged", "superseded", "rejected"]},
+        "status": {"type": "string", "enum": ["created", "updated", "unchanged", "superseded", "removed", "rejected"]},
         "externalId": _TEXT,
         "revision": {"type": "integer", "minimum": 1},
         "supersededBy": _COUNT | {"description": "Index of the later item with the same externalId"},
@@ -92,6 +92,7 @@ CRAWL_RESPONSES = {
             updated=_COUNT,
             unchanged=_COUNT,
             superseded=_COUNT,
+            removed=_COUNT,
             rejected=_COUNT,
             requestId=_TEXT,
             results={"type": "array", "items": _RESULT},

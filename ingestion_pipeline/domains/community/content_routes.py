@@ -34,7 +34,7 @@ from ingestion_pipeline.storage.rejects import Reject, insert_rejects
 
 CRAWL_SCOPE, SEARCH_SCOPE = "crawl:write", "search:read"
 MAX_CRAWL_BYTES = 16 * 1024**2
-STATUSES = ("created", "updated", "unchanged", "superseded", "rejected")
+STATUSES = ("created", "updated", "unchanged", "superseded", "removed", "rejected")
 _STORE = """
 select external_id, outcome, revision
 from community.store_crawl_items(
@@ -154,8 +154,8 @@ class Crawl:
         items: Sequence[Item | Refused],
         winners: Mapping[str, int],
         rejects: Sequence[Reject],
-    ) -> dict[str, tuple[str, int]]:
-        """Stores all in one transaction: by external id what became of the item, and its revision."""
+    ) -> dict[str, tuple[str, int | None]]:
+        """Stores all in one transaction: by external id what became of the item, and its revision if it has one."""
         given = [item for index in winners.values() if isinstance(item := items[index], Item)]
         parameters = {
             "source": source_id,
@@ -244,7 +244,7 @@ def _crawl_body(body: bytes) -> CrawlBody:
 
 
 def _result(
-    index: int, item: Item | Refused, winners: Mapping[str, int], stored: Mapping[str, tuple[str, int]]
+    index: int, item: Item | Refused, winners: Mapping[str, int], stored: Mapping[str, tuple[str, int | None]]
 ) -> dict[str, Any]:
     if isinstance(item, Refused):
         known = {} if item.external_id is None else {"externalId": shown(item.external_id)}
@@ -258,7 +258,8 @@ def _result(
     if winner != index:
         return {"index": index, "externalId": item.external_id, "status": "superseded", "supersededBy": winner}
     status, revision = stored[item.external_id]
-    return {"index": index, "externalId": item.external_id, "status": status, "revision": revision}
+    numbered = {} if revision is None else {"revision": revision}
+    return {"index": index, "externalId": item.external_id, "status": status, **numbered}
 
 
 def _place(cursor: str) -> Place:

@@ -23,7 +23,8 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _PORT = re.compile(r"[0-9]{1,5}")
 _NAME = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)+[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _INTERNAL = re.compile(
-    r"(?:.*\.)?(?:localhost|local|localdomain|internal|intranet|lan|corp|home|svc|private|test|invalid|onion|home\.arpa)"
+    r"(?:.*\.)?(?:localhost|local|localdomain|internal|intranet|intra|lan|corp|home|svc|private|test|invalid|onion|docker"
+    r"|consul|home\.arpa|ts\.net)"
 )
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
 _PLAIN = re.compile(r"[A-Za-z0-9._~-]")

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Literal
 
-from ingestion_pipeline.domains.community.stripe import Fact, ObjectType, StripeObject
+from ingestion_pipeline.domains.community.stripe import NOTHING_BACK, Fact, ObjectType, StripeObject
 
 Status = Literal["pending", "paid", "failed", "refunded", "partially_refunded", "disputed", "lost"]
 
@@ -21,7 +21,6 @@ ZERO_DECIMAL = frozenset(
 THREE_DECIMAL = frozenset(["BHD", "JOD", "KWD", "OMR", "TND"])
 """docs.stripe.com/currencies. ISK and UGX have no decimals either, but Stripe writes them with two."""
 
-_NOTHING_BACK = frozenset({"failed", "canceled"})
 _NOTHING_WITHHELD = frozenset({"won", "prevented", "warning_needs_response", "warning_under_review", "warning_closed"})
 _FAILURES = frozenset(
     {
@@ -71,7 +70,7 @@ def donation(facts: Sequence[Fact]) -> Donation | None:
     currency = next((it.state.currency.upper() for it in spoken if it.state.currency), None)
     if currency is None:
         return None
-    paid = [it for it in spoken if _is_paid(it)]
+    paid = [it for it in spoken if it.is_paid]
     received = _amount(paid[0].state) if paid else 0
     refunded = min(received, _refunded(spoken))
     disputes = [it for it in spoken if it.object_type == "dispute"]
@@ -92,15 +91,13 @@ def donation(facts: Sequence[Fact]) -> Donation | None:
         dispute_status=_dispute_status(disputes, withheld),
         donor_name=None if is_anonymous else _said(spoken, "donorName") or _name_of_session(spoken),
         message=_said(spoken, "message"),
-        paid_at=datetime.fromtimestamp(min(it.event_created for it in paid), tz=UTC) if paid else None,
+        paid_at=datetime.fromtimestamp(min(_settled_at(it) for it in paid), tz=UTC) if paid else None,
         is_live=all(it.is_live for it in spoken),
     )
 
 
-def _is_paid(fact: Fact) -> bool:
-    if fact.object_type == "payment_intent":
-        return fact.state.status == "succeeded"
-    return fact.object_type == "checkout.session" and fact.state.payment_status == "paid"
+def _settled_at(fact: Fact) -> int:
+    return fact.event_created if fact.settled_at is None else fact.settled_at
 
 
 def _amount(state: StripeObject) -> int:
@@ -110,16 +107,16 @@ def _amount(state: StripeObject) -> int:
 
 
 def _refunded(facts: Sequence[Fact]) -> int:
-    """What was given back. A charge's sum holds refunds that fail later: those are taken out of it."""
+    """What was given back. A charge's sum holds refunds that have not failed before it: those are taken out of it."""
     refunds = [it for it in facts if it.object_type == "refund"]
-    failed = [it for it in refunds if it.state.status in _NOTHING_BACK]
-    single = sum(it.state.amount or 0 for it in refunds if it.state.status not in _NOTHING_BACK)
+    failed = [it for it in refunds if it.state.status in NOTHING_BACK]
+    single = sum(it.state.amount or 0 for it in refunds if it.state.status not in NOTHING_BACK)
     charged = sum(
         (charge.state.amount_refunded or 0)
         - sum(
             it.state.amount or 0
             for it in failed
-            if it.state.charge in (None, charge.object_id) and it.event_created >= charge.event_created
+            if it.state.charge in (None, charge.object_id) and _settled_at(it) >= charge.event_created
         )
         for charge in facts
         if charge.object_type == "charge"

@@ -24,14 +24,15 @@ def donations(context: dg.AssetExecutionContext, postgres: dg.ResourceParam[Post
     author_metrics_daily, notifications.
     """
     report = apply_donations(postgres, run_id=context.run.run_id)
-    asked = {date.fromisoformat(key) for key in context.partition_keys}
     changed = dirty_days(postgres)  # also of a run that was killed before it could say so
-    for day in sorted(it.day for it in changed if it.day not in asked and it.day >= FIRST_DAY):
+    reported = [it.day for it in changed if it.day >= FIRST_DAY]
+    for day in reported:
         rows = {"dagster/partition_row_count": _row_counts(postgres, Window.of_days(day, day)).get(day, 0)}
         context.log_event(dg.AssetMaterialization(context.asset_key, partition=day.isoformat(), metadata=rows))
     settle_dirty_days(postgres, changed)
     counts = _row_counts(postgres, partition_window(context))
-    extra = {**report.metadata, "days_changed": len(changed)}
+    left_out = len(changed) - len(reported)
+    extra = {**report.metadata, "days_changed": len(reported), "days_before_the_first": left_out}
     return materialized(context, DONATIONS, counts=counts, extra=extra)
 
 

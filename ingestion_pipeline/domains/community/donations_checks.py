@@ -10,7 +10,7 @@ import dagster as dg
 from ingestion_pipeline.core.clock import utc_now
 from ingestion_pipeline.core.windows import Window
 from ingestion_pipeline.domains.community.donations import donation
-from ingestion_pipeline.domains.community.donations_ledger import facts_of
+from ingestion_pipeline.domains.community.donations_ledger import fact_of_row
 from ingestion_pipeline.domains.community.donations_tables import DONATIONS
 from ingestion_pipeline.orchestration.checks import SHOWN_ROWS
 from ingestion_pipeline.orchestration.failures import RETRY_POLICY, explained_failures
@@ -37,7 +37,7 @@ COMPARED = (
     "paid_at",
     "is_live",
 )
-"""What facts alone decide; an author may also be the rule's."""
+"""What facts alone decide, and the author unless it is the rule's."""
 
 Row = Mapping[str, Any]
 
@@ -55,15 +55,14 @@ class DonationClaim:
 def differing(postgres: Postgres, window: Window) -> list[Row]:
     """Donations paid in `window`, or never, that are not what their facts make; and which columns differ."""
     days: dict[str, date] = {"first": window.first_day, "last": window.last_day}
-    stored = {row["payment_intent"]: row for row in postgres.read("community_donations_with_facts", days)}
-    with postgres.transaction() as connection:
-        facts = facts_of(connection, list(stored))
     found: list[Row] = []
-    for payment_intent, row in stored.items():
-        made = donation(facts.get(payment_intent, ()))
+    for row in postgres.read("community_donations_with_facts", days):
+        made = donation([fact_of_row(fact) for fact in row["facts"] or ()])
         columns = ["payment_intent"] if made is None else [it for it in COMPARED if getattr(made, it) != row[it]]
+        if made is not None and not row["author_is_rules"] and made.author_id != row["author_id"]:
+            columns.append("author_id")
         if columns:
-            found.append({"payment_intent": payment_intent, "columns": ", ".join(columns)})
+            found.append({"payment_intent": row["payment_intent"], "columns": ", ".join(columns)})
     return found
 
 

@@ -18,6 +18,7 @@ from psycopg.rows import class_row, dict_row
 from ingestion_pipeline.core.errors import ContractError
 from ingestion_pipeline.core.metrics import metrics
 from ingestion_pipeline.domains.community.donations import Donation, donation
+from ingestion_pipeline.domains.community.donations_tables import DONATIONS
 from ingestion_pipeline.domains.community.stripe import (
     EVENT_TYPE,
     SECRET_VARIABLE,
@@ -25,41 +26,44 @@ from ingestion_pipeline.domains.community.stripe import (
     Fact,
     StripeObject,
     fact_of,
+    forgetting,
     newest,
 )
 from ingestion_pipeline.storage.inbox import Applied, Delivery, apply_pending
 from ingestion_pipeline.storage.ingestion_events import IngestionEvent, record_ingestion
 from ingestion_pipeline.storage.postgres import Postgres
 
+# of whoever writes facts or donations, community.forget_person too; rows of operations.deliveries are locked before it
 _LOCK = "select pg_advisory_xact_lock(hashtextextended('community.donations', 2))"
 _GIVEN = """
 jsonb_to_recordset(%s::jsonb) as given (
     payment_intent text, object_type text, object_id text, event_id text, event_created bigint, event_rank bigint,
-    event_type text, is_live boolean, is_anonymous boolean, state jsonb
+    event_type text, is_live boolean, is_anonymous boolean, settled_at bigint, state jsonb
 )
 """
-_MAKE_ANONYMOUS = f"""
-update community.donation_facts as kept set is_anonymous = true
+_MERGE_FACTS = f"""
+update community.donation_facts as kept
+set
+    is_anonymous = kept.is_anonymous or given.is_anonymous,
+    settled_at = least(kept.settled_at, to_timestamp(given.settled_at))
 from {_GIVEN}
 where
-    given.is_anonymous and not kept.is_anonymous
-    and (kept.payment_intent, kept.object_type, kept.object_id)
+    (kept.payment_intent, kept.object_type, kept.object_id)
     = (given.payment_intent, given.object_type, given.object_id)
 """
 _STORE_FACTS = f"""
 insert into community.donation_facts as kept (
     payment_intent, object_type, object_id, event_id, event_created, event_rank, event_type, is_live, is_anonymous,
-    state
+    settled_at, state
 )
 select
     payment_intent, object_type, object_id, event_id, to_timestamp(event_created), event_rank, event_type, is_live,
-    is_anonymous, state
+    is_anonymous, to_timestamp(settled_at), state
 from {_GIVEN}
 order by payment_intent, object_type, object_id
 on conflict (payment_intent, object_type, object_id) do update set
     event_id = excluded.event_id, event_created = excluded.event_created, event_rank = excluded.event_rank,
-    event_type = excluded.event_type, is_live = excluded.is_live, state = excluded.state,
-    is_anonymous = kept.is_anonymous or excluded.is_anonymous
+    event_type = excluded.event_type, is_live = excluded.is_live, state = excluded.state
 where
     (kept.event_created, kept.event_rank, kept.event_id)
     < (excluded.event_created, excluded.event_rank, excluded.event_id)
@@ -67,10 +71,15 @@ where
 _FACTS = """
 select
     payment_intent, object_type, object_id, event_id, extract(epoch from event_created)::bigint as event_created,
-    event_rank, event_type, is_live, is_anonymous, state
+    event_rank, event_type, is_live, is_anonymous, extract(epoch from settled_at)::bigint as settled_at, state
 from community.donation_facts
 where payment_intent = any(%s)
 order by payment_intent, object_type, object_id
+"""
+_FORGOTTEN = """
+select payment_intent, forgets_donor as donor, forgets_author as author
+from community.forgotten_payments
+where payment_intent = any(%s)
 """
 _FORGET_DONORS = """
 update community.donation_facts
@@ -80,9 +89,9 @@ set
 where payment_intent = any(%s)
 """
 _STORE_DONATIONS = "select community.store_donations(%s::jsonb, %s)"
-_ATTRIBUTE = "select community.attribute_donations()"
-_DIRTY_DAYS = "select day, marked_at from community.dirty_days order by day"
-_SETTLE_DAY = "delete from community.dirty_days where day = %s and marked_at = %s"
+_ATTRIBUTE = "select community.attribute_donations(%s)"
+_DIRTY_DAYS = "select table_name, day, marked_at from community.dirty_days where table_name = %s order by day"
+_SETTLE_DAY = "delete from community.dirty_days where (table_name, day, marked_at) = (%s, %s, %s)"
 
 
 @dataclass
@@ -107,8 +116,9 @@ class Report:
 
 @dataclass(frozen=True)
 class DirtyDay:
-    """A UTC day whose donations have changed."""
+    """A UTC day of a table that has changed."""
 
+    table_name: str
     day: date
     marked_at: datetime
 
@@ -144,7 +154,7 @@ def apply_donations(postgres: Postgres, *, run_id: str) -> Report:
     report.deliveries = apply_pending(postgres, [EVENT_TYPE], apply, run_id=run_id)
     with postgres.transaction() as connection:
         connection.execute(_LOCK)
-        ((report.attributed,),) = connection.execute(_ATTRIBUTE).fetchall()
+        ((report.attributed,),) = connection.execute(_ATTRIBUTE, [run_id]).fetchall()
     return report
 
 
@@ -152,6 +162,8 @@ def store_events(
     connection: psycopg.Connection[Any], deliveries: Sequence[Delivery], *, run_id: str
 ) -> tuple[Counter[str], int]:
     """Stores what `deliveries` say, in whatever order; the events by what became of them, donations that changed.
+
+    Whoever was erased since the deliveries were claimed is forgotten here: an erasure takes the same lock.
 
     Raises:
         ContractError: one of them was not signed by Stripe, nor dropped as a file.
@@ -167,7 +179,7 @@ def store_events(
             sources[fact.payment_intent] = delivery.delivery_id
     if not facts:
         return events, 0
-    _store_facts(connection, newest(facts))
+    _store_facts(connection, newest(_without_forgotten(connection, facts)))
     made = [made for known in facts_of(connection, sorted(sources)).values() if (made := donation(known))]
     if anonymous := [it.payment_intent for it in made if it.is_anonymous]:
         connection.execute(_FORGET_DONORS, [anonymous])
@@ -181,21 +193,37 @@ def facts_of(connection: psycopg.Connection[Any], payment_intents: Sequence[str]
     found = defaultdict[str, list[Fact]](list)
     with connection.cursor(row_factory=dict_row) as cursor:
         for row in cursor.execute(_FACTS, [list(payment_intents)]):
-            found[row["payment_intent"]].append(Fact(**{**row, "state": msgspec.convert(row["state"], StripeObject)}))
+            found[row["payment_intent"]].append(fact_of_row(row))
     return found
 
 
-def dirty_days(postgres: Postgres) -> list[DirtyDay]:
-    """The days that have changed and are not yet reported as built."""
+def fact_of_row(row: Mapping[str, Any]) -> Fact:
+    """A row of community.donation_facts, its times in seconds since 1970."""
+    return Fact(**{**row, "state": msgspec.convert(row["state"], StripeObject)})
+
+
+def _without_forgotten(connection: psycopg.Connection[Any], facts: Sequence[Fact]) -> list[Fact]:
+    """`facts`, without whoever was erased from their payments."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        rows = cursor.execute(_FORGOTTEN, [[it.payment_intent for it in facts]]).fetchall()
+    forgotten = {row["payment_intent"]: row for row in rows}
+    return [
+        forgetting(it, donor=row["donor"], author=row["author"]) if (row := forgotten.get(it.payment_intent)) else it
+        for it in facts
+    ]
+
+
+def dirty_days(postgres: Postgres, table_name: str = DONATIONS.name) -> list[DirtyDay]:
+    """The days of a table that have changed and are not yet reported as built."""
     with postgres.transaction() as connection, connection.cursor(row_factory=class_row(DirtyDay)) as cursor:
-        return cursor.execute(_DIRTY_DAYS).fetchall()
+        return cursor.execute(_DIRTY_DAYS, [table_name]).fetchall()
 
 
 def settle_dirty_days(postgres: Postgres, days: Sequence[DirtyDay]) -> None:
     """They are reported; one that has changed again meanwhile stays."""
     with postgres.transaction() as connection:
         for it in days:
-            connection.execute(_SETTLE_DAY, [it.day, it.marked_at])
+            connection.execute(_SETTLE_DAY, [it.table_name, it.day, it.marked_at])
 
 
 def _require_stripe(delivery: Delivery) -> None:
@@ -208,7 +236,7 @@ def _require_stripe(delivery: Delivery) -> None:
 
 def _store_facts(connection: psycopg.Connection[Any], facts: Sequence[Fact]) -> None:
     given = msgspec.json.encode(facts).decode()
-    connection.execute(_MAKE_ANONYMOUS, [given])
+    connection.execute(_MERGE_FACTS, [given])
     connection.execute(_STORE_FACTS, [given])
 
 

@@ -4,6 +4,7 @@ Belongs here: the order of these and the answer. Does not belong here: signature
 says (stripe.py), what is done with it (donations_ledger.py).
 """
 
+import json
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -17,6 +18,7 @@ from ingestion_pipeline.domains.community.stripe import (
     SOURCE,
     EventHead,
     StripeEvent,
+    kept,
     reduced,
 )
 from ingestion_pipeline.domains.community.stripe_signatures import StripeSignature, StripeSignatures
@@ -65,7 +67,9 @@ _RESPONSES = {
     400: Response(description="A thin event, or no JSON"),
     401: Response(description="The signature is missing, wrong or stale; `detail` says which."),
     404: Response(description="STRIPE_WEBHOOK_SECRET is not set"),
-    422: Response(description="No event of Stripe; `errors` names the fields. It is kept with the reason."),
+    422: Response(
+        description="No event of Stripe; `errors` names the fields. What is used of it is kept, with the reason."
+    ),
 }
 
 
@@ -174,8 +178,12 @@ def _read(body: bytes, *, max_depth: int) -> _Event:
 
 
 def _refused(body: bytes) -> _Event:
-    """A body that is no event, as the text that it is, NUL replaced."""
-    return _Event(digest(body), msgspec.json.encode(body.decode().replace("\0", "\ufffd")))
+    """A body that is no event: what can be read of it and would be kept of an event, so that it can be replayed."""
+    try:
+        data = kept(json.loads(body))
+    except (ValueError, RecursionError):
+        data = None
+    return _Event(digest(body), json.dumps({"event_type": EVENT_TYPE, "data": data}).encode())
 
 
 def _count(outcome: str) -> None:

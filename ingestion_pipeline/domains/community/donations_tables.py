@@ -22,6 +22,7 @@ DONATIONS = Table(
         Column("payment_intent", "text", "Stripe's id of the payment"),
         Column("rule_id", "text", "Rule that it is for, from the metadata ruleId", None, True),
         Column("author_id", "text", "Author that it is for, from the metadata authorId, else the rule's", None, True),
+        Column("author_is_rules", "boolean", "No metadata names the author: it was found by the rule, and is kept"),
         Column("donor_id", "text", "Who gave, from the metadata donorId; NULL when anonymous", None, True),
         Column("is_anonymous", "boolean", "The donor is not to be named"),
         Column("currency", "text", "ISO 4217: what the amounts are in"),

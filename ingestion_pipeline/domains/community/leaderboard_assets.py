@@ -1,16 +1,18 @@
 """The asset of the leaderboards: load, call a pure function, replace the day, tell authors. No arithmetic here."""
 
 import time
+from datetime import timedelta
 
 import dagster as dg
 
+from ingestion_pipeline.core.clock import utc_now
 from ingestion_pipeline.domains.community.abuse import limits_of
 from ingestion_pipeline.domains.community.content_tables import RULES
 from ingestion_pipeline.domains.community.leaderboard_reads import forget_boards
-from ingestion_pipeline.domains.community.leaderboard_store import boards, read_inputs, replace_day, row_counts
-from ingestion_pipeline.domains.community.leaderboard_tables import LEADERBOARD_SNAPSHOTS, MONTH_DAYS
+from ingestion_pipeline.domains.community.leaderboard_store import build_boards, row_counts
+from ingestion_pipeline.domains.community.leaderboard_tables import LABELLED_DAYS, LEADERBOARD_SNAPSHOTS, MONTH_DAYS
 from ingestion_pipeline.domains.community.notifications import announce_boards, announce_milestones
-from ingestion_pipeline.domains.community.rollup_tables import AUTHOR_METRICS_DAILY, RULE_METRICS_DAILY
+from ingestion_pipeline.domains.community.rollup_tables import RULE_METRICS_DAILY
 from ingestion_pipeline.orchestration.metadata import materialized
 from ingestion_pipeline.orchestration.partitions import partition_window
 from ingestion_pipeline.orchestration.specs import lookback, table_asset
@@ -22,11 +24,7 @@ from ingestion_pipeline.storage.postgres import Postgres
 
 @table_asset(
     LEADERBOARD_SNAPSHOTS,
-    deps=[
-        lookback(RULE_METRICS_DAILY, days=MONTH_DAYS - 1),
-        lookback(AUTHOR_METRICS_DAILY, days=MONTH_DAYS - 1),
-        RULES,
-    ],
+    deps=[lookback(RULE_METRICS_DAILY, days=MONTH_DAYS - 1), RULES],
 )
 def leaderboard_snapshots(
     context: dg.AssetExecutionContext,
@@ -37,16 +35,16 @@ def leaderboard_snapshots(
 ) -> dg.MaterializeResult:
     """One row per place on a board of a UTC day, the first hundred of each.
 
-    Key: day, period, kind, scope, scope_value, rank. Source: community/rule_metrics_daily and author_metrics_daily of
-    the period; authors, tags and models of community/rules as they are now. Cadence: hourly for the running day; a day
-    whose metrics have changed and the 29 after it again. Building a day mends the changes of rank of the next. Authors
-    are told who came among the first ten of a GLOBAL board of a day that is over. Readers: GET /api/leaderboards.
+    Key: day, period, kind, scope, scope_value, rank. Source: community/rule_metrics_daily of the period;
+    authors, tags and models of community/rules as they are now. Cadence: hourly for the running day; a day whose
+    metrics have changed and the 29 after it again. Building a day mends the changes of rank of the next. Boards of tags
+    and models are kept for 400 days. Authors are told who came among the first ten of a GLOBAL board of a day that is
+    over. Readers: GET /api/leaderboards.
     """
     window, half_life_hours = partition_window(context), limits_of(settings).half_life_hours
     started = time.perf_counter()
-    for day in window.days():
-        inputs = read_inputs(postgres, day)
-        replace_day(postgres, boards(inputs, lake.engine, day=day, half_life_hours=half_life_hours), day)
+    since = utc_now().date() - timedelta(days=LABELLED_DAYS)
+    build_boards(postgres, lake.engine, window.days(), half_life_hours=half_life_hours, labelled_since=since)
     counts = row_counts(postgres, window.first_day, window.last_day)
     milliseconds = (time.perf_counter() - started) * 1_000
     forget_boards(postgres, cache, rows=sum(counts.values()), milliseconds=milliseconds, run_id=context.run.run_id)

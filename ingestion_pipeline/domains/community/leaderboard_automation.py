@@ -5,8 +5,9 @@ All on by default.
 
 import dagster as dg
 
+from ingestion_pipeline.domains.community.content_tables import RULES
 from ingestion_pipeline.domains.community.leaderboard_tables import LEADERBOARD_SNAPSHOTS
-from ingestion_pipeline.domains.community.rollup_tables import AUTHOR_METRICS_DAILY, RULE_METRICS_DAILY
+from ingestion_pipeline.domains.community.rollup_tables import RULE_METRICS_DAILY
 from ingestion_pipeline.orchestration.derived import Derived, derived_sensor
 from ingestion_pipeline.orchestration.partitions import DAILY
 from ingestion_pipeline.orchestration.schedules import due_schedule, selection
@@ -29,8 +30,8 @@ community_leaderboards_schedule = due_schedule(
 community_leaderboards_sensor = derived_sensor(
     "community_leaderboards_sensor",
     [Derived(community_leaderboards_job, (LEADERBOARD_SNAPSHOTS,), DAILY)],
-    waits_for=(RULE_METRICS_DAILY, AUTHOR_METRICS_DAILY, LEADERBOARD_SNAPSHOTS),
-    minimum_interval_seconds=300,
+    waits_for=(RULES, RULE_METRICS_DAILY, LEADERBOARD_SNAPSHOTS),
+    minimum_interval_seconds=3_600,
     description="Days whose metrics have changed since their boards were made.",
 )
 

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from ingestion_pipeline.core.clock import utc_now
-from ingestion_pipeline.core.windows import DAY, Window
+from ingestion_pipeline.core.windows import Window
+from ingestion_pipeline.domains.community.abuse import limits_of
 from ingestion_pipeline.domains.community.leaderboard_tables import LEADERBOARD_SNAPSHOTS
 from ingestion_pipeline.domains.community.rollup_tables import RULE_METRICS_DAILY
 from ingestion_pipeline.orchestration.checks import SHOWN_ROWS, Claim, table_checks
@@ -13,6 +14,7 @@ from ingestion_pipeline.orchestration.failures import RETRY_POLICY, explained_fa
 from ingestion_pipeline.orchestration.metadata import preview
 from ingestion_pipeline.orchestration.partitions import DAILY, tagged_window
 from ingestion_pipeline.orchestration.specs import log_context
+from ingestion_pipeline.settings import Settings
 from ingestion_pipeline.storage.postgres import Postgres
 
 if TYPE_CHECKING:
@@ -42,39 +44,40 @@ def disordered(rows: "pd.DataFrame") -> "pd.DataFrame":
 
 
 def wrong_changes(rows: "pd.DataFrame") -> "pd.DataFrame":
-    """Places whose former place is not the one that the day before has, where that day is among `rows`."""
-    import pandas as pd
-
-    board = [*_BOARD, "subject_id"]
-    days = pd.to_datetime(rows["day"])
-    former = rows.assign(day=days + DAY)[[*board, "rank"]].rename(columns={"rank": "former"})
-    joined = rows.assign(day=days).merge(former, on=board, how="left")
-    known = joined["day"].isin(set(former["day"]))
+    """Places whose former place is not the one on the board's newest earlier day, where that is among `rows`."""
+    boards = rows[_BOARD].drop_duplicates().sort_values("day")
+    former_days = boards.assign(former_day=boards.groupby(_BOARD[1:])["day"].shift()).dropna(subset="former_day")
+    former = rows[[*_BOARD, "subject_id", "rank"]].rename(columns={"day": "former_day", "rank": "former"})
+    joined = rows.merge(former_days, on=_BOARD).merge(former, on=["former_day", *_BOARD[1:], "subject_id"], how="left")
     same = joined["previous_rank"].fillna(0).astype(int) == joined["former"].fillna(0).astype(int)
-    return joined[known & ~same].drop(columns="former")
+    return joined[~same].drop(columns=["former", "former_day"])
 
 
-def unequal_sums(postgres: Postgres, window: Window) -> list[dict[str, Any]]:
-    """Places on GLOBAL boards of rules whose points or views are not the sum of their metrics."""
+def unequal_sums(postgres: Postgres, window: Window, *, half_life_hours: float) -> list[dict[str, Any]]:
+    """Places on GLOBAL boards whose score, points or views are not what the metrics of their rules give."""
     days = window.days()[-MOST_DAYS:]
     if not days:
         return []
-    return postgres.read("community_leaderboard_differences", {"first": days[0], "last": days[-1]})
+    given = {"first": days[0], "last": days[-1], "half_life_hours": half_life_hours}
+    return postgres.read("community_leaderboard_differences", given)
 
 
 @dg.asset_check(
     asset=dg.AssetKey(list(LEADERBOARD_SNAPSHOTS.asset_key)),
     name="leaderboard_snapshots_equal_their_metrics",
     additional_deps=[dg.AssetKey(list(RULE_METRICS_DAILY.asset_key))],
-    description=f"Points and views of rules on GLOBAL boards are the sums of their metrics; {MOST_DAYS} newest days.",
+    description=f"Scores, points and views on GLOBAL boards are what metrics of rules give; {MOST_DAYS} newest days.",
     retry_policy=RETRY_POLICY,
 )
 def leaderboard_snapshots_equal_their_metrics(
-    context: dg.AssetCheckExecutionContext, postgres: dg.ResourceParam[Postgres]
+    context: dg.AssetCheckExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    postgres: dg.ResourceParam[Postgres],
 ) -> dg.AssetCheckResult:
     with log_context(context, LEADERBOARD_SNAPSHOTS), explained_failures():
         today = utc_now().date()
-        unequal = unequal_sums(postgres, tagged_window(context.run.tags, DAILY) or Window.of_days(today, today))
+        window = tagged_window(context.run.tags, DAILY) or Window.of_days(today, today)
+        unequal = unequal_sums(postgres, window, half_life_hours=limits_of(settings).half_life_hours)
     metadata: dict[str, Any] = {"rows_breaking": len(unequal)}
     if unequal:
         import pandas as pd
@@ -100,7 +103,7 @@ CHECKS: list[dg.AssetChecksDefinition] = [
             ),
             Claim(
                 name="leaderboard_snapshots_follow_the_day_before",
-                description="The former place is the one of the snapshot of the day before.",
+                description="The former place is the one on the board's newest earlier day.",
                 breaking=wrong_changes,
                 warns=True,
             ),

@@ -14,6 +14,8 @@ MOST_PLACES = 100
 """Rows of a board."""
 MOST_SCOPE_VALUES = 200
 """Tags, and models, that have boards: those of the most rules."""
+LABELLED_DAYS = 400
+"""For so long the boards of tags and models are kept; the GLOBAL ones for ever."""
 
 LEADERBOARD_SNAPSHOTS = Table(
     domain="community",
@@ -35,8 +37,8 @@ LEADERBOARD_SNAPSHOTS = Table(
         Column("score", "float", "What is ranked by: points (DAILY, ALL_TIME) or the decayed sum (WEEKLY, MONTHLY)"),
         Column("points", "float", "Points of the period", "points"),
         Column("views", "integer", "Counted views of the period", "views"),
-        Column("previous_rank", "integer", "Place on the day before; null if not among the first hundred", None, True),
-        Column("rank_change", "integer", "Places won since the day before; null if new", "places", True),
+        Column("previous_rank", "integer", "Place on the newest earlier board; null if not on it", None, True),
+        Column("rank_change", "integer", "Places won since then; null if new", "places", True),
     ),
 )
 

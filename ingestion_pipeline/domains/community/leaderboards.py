@@ -1,4 +1,4 @@
-"""Leaderboards: from the daily metrics of rules and authors to ranked rows. Pure; docs/leaderboards.md.
+"""Leaderboards: from the daily metrics of rules to ranked rows of rules and authors. Pure; docs/leaderboards.md.
 
 The same inputs give the same rows, on any engine and in any order of rows: sums are exact decimals, and ties are broken
 by views, then by the subject's id.
@@ -36,7 +36,6 @@ _FADING = ("WEEKLY", "MONTHLY")
 
 def leaderboards(
     rule_days: "ir.Table",
-    author_days: "ir.Table",
     rules: "ir.Table",
     labels: "ir.Table",
     *,
@@ -46,45 +45,43 @@ def leaderboards(
     """The boards of `day`: period, kind, scope, scope_value, rank, subject_id, score, points, views.
 
     Whoever has no positive score is on no board. A rule that was deleted is on none; what it was worth counts for its
-    author.
+    author. An author has a rule for all of its history.
 
     Args:
-        rule_days: subject_id (the rule), day, points, views, trending_score of the 30 days that end with `day`; rows
-            whose day is null hold all that was before, without a trending score.
-        author_days: The same of authors.
+        rule_days: rule_id, day, points, views, trending_score of at least the 30 days that end with `day`, those of
+            later days do not count; rows whose day is null hold all that was before, without a trending score.
         rules: rule_id, author_id, is_deleted of every known rule. Of an unknown one the GLOBAL board still tells.
         labels: rule_id, scope (TAG, MODEL), scope_value of every known rule.
         day: UTC.
         half_life_hours: Of what fades.
     """
     by_rule = _sums(rule_days, day, half_life_hours)
-    by_author = _sums(author_days, day, half_life_hours)
-    labelled = _largest(labels, rules).join(by_rule.rename(rule_id="subject_id"), "rule_id").join(rules, "rule_id")
-    shown_rules = labelled.filter(~labelled.is_deleted).rename(subject_id="rule_id")
-    authored = labelled.filter(labelled.author_id.notnull()).rename(subject_id="author_id")
-    deleted = rules.filter(rules.is_deleted).select(subject_id="rule_id")
+    everywhere = _global(by_rule)
+    labelled = _largest(labels, rules).join(by_rule, "rule_id")
+    deleted = rules.filter(rules.is_deleted).select("rule_id")
     entries = ibis.union(
-        _entries(_global(by_rule.anti_join(deleted, "subject_id")), "RULE"),
-        _entries(shown_rules, "RULE"),
-        _entries(_global(by_author), "AUTHOR"),
-        _entries(_summed(authored, ["subject_id", "scope", "scope_value"]), "AUTHOR"),
+        _entries(everywhere.anti_join(deleted, "rule_id").rename(subject_id="rule_id"), "RULE"),
+        _entries(labelled.anti_join(deleted, "rule_id").rename(subject_id="rule_id"), "RULE"),
+        _entries(_of_authors(everywhere, rules), "AUTHOR"),
+        _entries(_of_authors(labelled, rules), "AUTHOR"),
     )
     return _ranked(entries.filter(entries.score > 0))
 
 
 def _sums(days: "ir.Table", day: date, half_life_hours: float) -> "ir.Table":
-    """One row per subject: for each period its score, points and views."""
+    """One row per rule: for each period its score, points and views."""
     ages = [(day - timedelta(days=age), age) for age in range(MONTH_DAYS)]
     weights = ibis.memtable(
         [{"day": on, "age": age, "weight": decay(HOURS_PER_DAY * age, half_life_hours)} for on, age in ages],
         schema=ibis.schema({"day": "date", "age": "int64", "weight": "float64"}),
     )
-    weighed = days.left_join(weights, "day").select(
-        subject_id=days.subject_id,
+    until = days.filter(days.day.isnull() | (days.day <= day))
+    weighed = until.left_join(weights, "day").select(
+        rule_id=until.rule_id,
         age=weights.age,
-        points=days.points.cast(EXACT),
-        views=days.views,
-        fading=(days.trending_score * weights.weight).round(9).cast(EXACT),
+        points=until.points.cast(EXACT),
+        views=until.views,
+        fading=(until.trending_score * weights.weight).round(9).cast(EXACT),
     )
     columns = {}
     for period in PERIODS:
@@ -92,16 +89,19 @@ def _sums(days: "ir.Table", day: date, half_life_hours: float) -> "ir.Table":
         worth = weighed.fading if period in _FADING else weighed.points
         for name, values in (("score", worth), ("points", weighed.points), ("views", weighed.views)):
             columns[f"{name}_{period}"] = values.sum(where=within).fill_null(0)
-    return weighed.group_by("subject_id").agg(**columns)
+    return weighed.group_by("rule_id").agg(**columns)
 
 
 def _global(sums: "ir.Table") -> "ir.Table":
     return sums.mutate(scope=ibis.literal("GLOBAL"), scope_value=ibis.literal(""))
 
 
-def _summed(sums: "ir.Table", keys: list[str]) -> "ir.Table":
+def _of_authors(sums: "ir.Table", rules: "ir.Table") -> "ir.Table":
+    """The sums over the rules of each author, in each scope."""
+    authored = sums.join(rules.filter(rules.author_id.notnull()), "rule_id")
     names = [f"{name}_{period}" for period in PERIODS for name in ("score", "points", "views")]
-    return sums.group_by(keys).agg(**{name: sums[name].sum() for name in names})
+    by_author = authored.group_by("author_id", "scope", "scope_value")
+    return by_author.agg(**{name: authored[name].sum() for name in names}).rename(subject_id="author_id")
 
 
 def _largest(labels: "ir.Table", rules: "ir.Table") -> "ir.Table":

@@ -7,7 +7,7 @@ Belongs here: what is news, when it is tried again. Does not belong here: how it
 words (notifications_text.py), where it may go (notifications_targets.py).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from itertools import groupby
@@ -33,13 +33,17 @@ LEASE = timedelta(minutes=2)
 FIRST_RETRY, LONGEST_RETRY = timedelta(minutes=1), timedelta(hours=6)
 MOST_ATTEMPTS = 10
 GIVEN_UP_ALERT = "notifications:given_up"
-NO_TARGET = "the person has no target any more"
+NO_TARGET, SENDER_DIED = "the person has no target any more", "the sender died"
+KEPT = timedelta(days=365)
+"""How long a notification stays that is not to be sent any more."""
 
 _CLAIM = (
     "select id::text, idempotency_key, person_id, kind, payload, created_at, batch_id::text, attempts, lease_until, "
     "target from community.claim_notifications(%s, %s, %s, %s, %s)"
 )
 _SETTLE = "select community.settle_notifications(%s::uuid[], %s, %s, %s, %s)"
+_BURY = "select community.bury_notifications(%s, %s)"
+_REMOVE_OLD = "select community.remove_old_notifications(%s)"
 _DONORS = """
 select payment_intent, donor_name from community.donations
 where payment_intent = any(%s) and not is_anonymous and donor_name is not null
@@ -107,9 +111,11 @@ def send_due(
         now: The clock.
     """
     at = now or utc_now()
+    if buried := _count(postgres, _BURY, [MOST_ATTEMPTS, at]):
+        _raise(postgres, buried, {SENDER_DIED}, at)
     claimed = _claimed(postgres, at)
     if not claimed:
-        return Sent()
+        return Sent(given_up_count=buried)
     mails = [
         _mail(list(rows))
         for _, rows in groupby(sorted(claimed, key=_message_order), key=lambda it: (it.person_id, message_key(it)))
@@ -118,10 +124,16 @@ def send_due(
     given = settings.model_copy(update={"alert_private_targets": may_be_private})
     settled = _delivered(mails, donors, given)
     given_up = _settle(postgres, settled, at)
+    given_up_count = sum(len(it.notifications) for it in given_up)
     if given_up:
-        _raise(postgres, given_up, at)
+        _raise(postgres, given_up_count, {it.problem or "" for it in given_up}, at)
     failed = sum(len(it.notifications) for it in settled if it.problem)
-    return Sent(len(claimed), len(mails), failed, sum(len(it.notifications) for it in given_up))
+    return Sent(len(claimed), len(mails), failed, buried + given_up_count)
+
+
+def remove_old(postgres: Postgres, *, now: datetime | None = None) -> int:
+    """Removes what nobody is told any more, KEPT after it happened; returns how many. None of it is told again."""
+    return _count(postgres, _REMOVE_OLD, [(now or utc_now()) - KEPT])
 
 
 def _claimed(postgres: Postgres, at: datetime) -> list[Notification]:
@@ -193,10 +205,9 @@ def _retry_at(mail: _Mail, at: datetime) -> datetime | None:
     return at + wait
 
 
-def _raise(postgres: Postgres, mails: Sequence[_Mail], at: datetime) -> None:
-    count, problems = sum(len(it.notifications) for it in mails), sorted({it.problem or "" for it in mails})
-    log.warning("notifications given up", count=count, reasons=problems)
-    text = f"{count} notification(s) to authors were given up: {'; '.join(problems[:3])}"
+def _raise(postgres: Postgres, count: int, problems: Collection[str], at: datetime) -> None:
+    log.warning("notifications given up", count=count, reasons=sorted(problems))
+    text = f"{count} notification(s) to authors were given up: {'; '.join(sorted(problems)[:3])}"
     raise_alert(postgres, Alert("warning", text), GIVEN_UP_ALERT, is_lasting=False, now=at)
 
 

@@ -1,11 +1,20 @@
-"""When authors are told: a run looks for new donations and sends what is due, whenever there is any. On by default."""
+"""When authors are told: a run looks for new donations and sends what is due, whenever there is any; all on by default.
+
+What is old is removed once a day.
+"""
 
 import dagster as dg
 
 from ingestion_pipeline.core.clock import utc_now
-from ingestion_pipeline.domains.community.notifications import DONATION_DAYS, announce_donations, send_due
+from ingestion_pipeline.domains.community.notifications import (
+    DONATION_DAYS,
+    announce_donations,
+    remove_old,
+    send_due,
+)
 from ingestion_pipeline.orchestration.failures import RETRY_POLICY, explained_failures
 from ingestion_pipeline.orchestration.runs import runs_going_on
+from ingestion_pipeline.orchestration.schedules import plain_schedule
 from ingestion_pipeline.settings import Settings
 from ingestion_pipeline.storage.postgres import Postgres
 
@@ -30,6 +39,25 @@ def community_notifications_job() -> None:
     send_notifications()
 
 
+@dg.op(description="Removes notifications that were over a year ago.", retry_policy=RETRY_POLICY)
+def remove_old_notifications(context: dg.OpExecutionContext, postgres: dg.ResourceParam[Postgres]) -> None:
+    with explained_failures():
+        context.log.info("removed %s", remove_old(postgres))
+
+
+@dg.job(description="Removes notifications that were over a year ago.")
+def community_notifications_upkeep_job() -> None:
+    remove_old_notifications()
+
+
+community_notifications_upkeep_schedule = plain_schedule(
+    "community_notifications_upkeep_schedule",
+    community_notifications_upkeep_job,
+    "50 3 * * *",
+    description="Removes old notifications, once a day.",
+)
+
+
 @dg.sensor(
     job=community_notifications_job,
     default_status=dg.DefaultSensorStatus.RUNNING,
@@ -46,6 +74,6 @@ def community_notifications_sensor(
     return dg.RunRequest() if pending else dg.SkipReason("nothing is due")
 
 
-JOBS = [community_notifications_job]
-SCHEDULES: list[dg.ScheduleDefinition] = []
+JOBS = [community_notifications_job, community_notifications_upkeep_job]
+SCHEDULES = [community_notifications_upkeep_schedule]
 SENSORS = [community_notifications_sensor]

@@ -133,7 +133,7 @@ class Notifications:
         async with acting_as(self._services, person) as connection:
             await connection.execute(_WRITE, [keeps_target, target, Jsonb(kinds), body.digest, body.is_muted])
             audit = audit_row(
-                actor=person,
+                actor="person",  # subject_digest says who; the log outlives an erasure
                 action="notification_preferences",
                 subject_digest=digest(person.encode()),
                 request_id=call.request_id,

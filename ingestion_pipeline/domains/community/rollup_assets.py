@@ -16,14 +16,13 @@ from ingestion_pipeline.domains.community.abuse import limits_of
 from ingestion_pipeline.domains.community.content_tables import RULES
 from ingestion_pipeline.domains.community.donations_tables import DONATIONS
 from ingestion_pipeline.domains.community.rollup_days import (
-    Changes,
     first_rollable_day,
     locked_day,
-    replaced,
     rolled_authors,
     rolled_rules,
     stored_metrics,
 )
+from ingestion_pipeline.domains.community.rollup_rows import Changes, replaced
 from ingestion_pipeline.domains.community.rollup_tables import (
     AUTHOR_METRICS_DAILY,
     EXCLUDED_EVENTS_DAILY,
@@ -62,9 +61,10 @@ def rule_metrics_daily(
             continue
         with locked_day(postgres, day) as connection:
             rollup = rolled_rules(connection, lake, limits, day)
-            replaced(connection, EXCLUDED_EVENTS_DAILY, rollup.excluded, day)
+            exclusions = replaced(connection, EXCLUDED_EVENTS_DAILY, rollup.excluded, day)
             changes = replaced(connection, RULE_METRICS_DAILY, rollup.metrics, day)
-        _tell(context, day, changes, {"events": rollup.events, "excluded": rollup.excluded_counts})
+        excluded = {"excluded": rollup.excluded_counts, "exclusions": asdict(exclusions)}
+        _tell(context, day, changes, {"events": rollup.events, **excluded})
     return _materialized(context, postgres, RULE_METRICS_DAILY)
 
 

@@ -16,7 +16,7 @@ from ingestion_pipeline.orchestration.partitions import DAILY
 from ingestion_pipeline.orchestration.schedules import due_schedule, selection
 
 DAILY_TABLES = (RULE_METRICS_DAILY, EXCLUDED_EVENTS_DAILY, AUTHOR_METRICS_DAILY)
-HOURLY = "12 * * * *"
+HOURLY = "15 * * * *"
 
 community_daily_job = dg.define_asset_job(
     "community_daily_job",

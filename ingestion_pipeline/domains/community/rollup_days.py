@@ -1,7 +1,7 @@
-"""Building one day of the rollups: read, compute, and replace the day's rows in one transaction.
+"""Building one day of the rollups: read and compute, in the transaction that then replaces the day (rollup_rows.py).
 
 A day is locked before anything of it is read: of two that build it at once the second sees what the first has seen, or
-more. Only rows that differ are written, and what differs is counted; a dry run only counts.
+more. Nor do the authors of rules change meanwhile: who changes them then sees which days had the former ones.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,14 +23,16 @@ from ingestion_pipeline.domains.community.rollup_tables import (
     RULE_EVENTS,
     RULE_METRICS_DAILY,
 )
+from ingestion_pipeline.domains.community.rules import LOCK as RULES_LOCK
 from ingestion_pipeline.domains.community.scoring import KINDS
 from ingestion_pipeline.storage.lake import ARROW_TYPES, Lake
-from ingestion_pipeline.storage.postgres import Postgres, copy_rows
+from ingestion_pipeline.storage.postgres import Postgres
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
 
 _LOCK = "select pg_advisory_xact_lock(hashtextextended('community.rollups ' || %s::date, 1))"
+_KEEP_RULES = "select pg_advisory_xact_lock_shared(hashtextextended(%s, 0))"
 _RULES = "select rule_id, author_id from community.rules where author_id is not null"
 _FIRST_DAY = (
     "select coalesce(max((now() at time zone 'UTC' - kept_for)::date), '2000-01-01') from events.event_retention "
@@ -43,44 +45,16 @@ select
     sum(donations)::bigint as donations,
     jsonb_object_agg(currency, net::text)::text as donations_net
 from (
-    select
-        coalesce(donations.author_id, rules.author_id) as author_id,
-        donations.currency,
-        count(*) as donations,
-        sum(donations.net) as net
-    from community.donations as donations
-    left join community.rules as rules on donations.rule_id = rules.rule_id
-    where donations.paid_on = %(day)s and donations.is_live and donations.net > 0
+    select author_id, currency, count(*) as donations, sum(net) as net
+    from community.donations
+    where paid_on = %(day)s and author_id is not null and is_live and net > 0
     group by 1, 2
 ) as sums
-where author_id is not null
 group by author_id
 """
 _RULE_COLUMNS = {"rule_id": pa.string(), "author_id": pa.string()}
 _DONATION_COLUMNS = {"author_id": pa.string(), "donations": pa.int64(), "donations_net": pa.string()}
-_COMPARED = """
-select
-    count(*) filter (where old.is_there is null) as inserted,
-    count(*) filter (
-        where new.is_there and old.is_there and row({new_columns}) is distinct from row({old_columns})
-    ) as updated,
-    count(*) filter (where new.is_there is null) as deleted,
-    count(*) filter (
-        where new.is_there and old.is_there and row({new_columns}) is not distinct from row({old_columns})
-    ) as unchanged
-from (select {columns}, true as is_there from {incoming}) as new
-full join (select {columns}, true as is_there from {table} where day = %s) as old using ({key})
-"""
-
-
-@dataclass(frozen=True)
-class Changes:
-    """What building a day again does to the rows of one table."""
-
-    inserted: int
-    updated: int
-    deleted: int
-    unchanged: int
+_COUNTED = ("views", "copies", "saves", "forks", "votes_up", "votes_down")
 
 
 @dataclass(frozen=True)
@@ -103,9 +77,6 @@ class RuleRollup:
         return sum(counted) + sum(self.excluded_counts.values())
 
 
-_COUNTED = ("views", "copies", "saves", "forks", "votes_up", "votes_down")
-
-
 def first_rollable_day(postgres: Postgres) -> date:
     """The first day of which no event of rules has expired: the rows of earlier ones stay as they are."""
     with postgres.transaction() as connection:
@@ -115,9 +86,10 @@ def first_rollable_day(postgres: Postgres) -> date:
 
 @contextmanager
 def locked_day(postgres: Postgres, day: date) -> Iterator[psycopg.Connection[Any]]:
-    """A transaction in which nobody else builds `day`."""
+    """A transaction in which nobody else builds `day` and no rule changes."""
     with postgres.transaction() as connection:
         connection.execute(_LOCK, [day])
+        connection.execute(_KEEP_RULES, [RULES_LOCK])
         yield connection
 
 
@@ -153,48 +125,6 @@ def stored_metrics(connection: psycopg.Connection[Any], day: date) -> pa.Table:
     columns = {column.name: ARROW_TYPES[column.type] for column in table.columns}
     statement = f"select {', '.join(columns)} from {table.qualified_name} where day = %(day)s"
     return _selected(connection, statement.encode(), columns, {"day": day})
-
-
-def replaced(
-    connection: psycopg.Connection[Any], table: Table, rows: pa.Table, day: date, *, is_dry: bool = False
-) -> Changes:
-    """Makes `rows` the only rows of `table` of `day`, unless it is dry; what that changes."""
-    names = table.column_names
-    values = [name for name in names if name not in table.key]
-    incoming = f"incoming_{table.name}"
-    words = {
-        "table": table.qualified_name,
-        "incoming": incoming,
-        "columns": ", ".join(names),
-        "key": ", ".join(table.key),
-        "new_columns": ", ".join(f"new.{name}" for name in values),
-        "old_columns": ", ".join(f"old.{name}" for name in values),
-    }
-    connection.execute(f"drop table if exists {incoming}".encode())
-    like = "create temporary table {incoming} on commit drop as select {columns} from {table} limit 0"
-    connection.execute(like.format(**words).encode())
-    with connection.cursor() as cursor:
-        copy_rows(cursor, incoming, rows.select(list(names)))
-    (counts,) = connection.execute(_COMPARED.format(**words).encode(), [day]).fetchall()
-    changes = Changes(*counts)
-    if not is_dry and changes.inserted + changes.updated + changes.deleted:
-        _apply(connection, table, words, values, day)
-    return changes
-
-
-def _apply(
-    connection: psycopg.Connection[Any], table: Table, words: Mapping[str, str], values: list[str], day: date
-) -> None:
-    same = " and ".join(f"new.{name} = old.{name}" for name in table.key)
-    gone = "delete from {table} as old where day = %s and not exists (select from {incoming} as new where {same})"
-    connection.execute(gone.format(**words, same=same).encode(), [day])
-    changed = (
-        "insert into {table} as old ({columns}) select {columns} from {incoming} as new order by {key} "
-        "on conflict ({key}) do update set {assigned} where row({old_columns}) is distinct from row({excluded})"
-    )
-    assigned = ", ".join(f"{name} = excluded.{name}" for name in values)
-    excluded = ", ".join(f"excluded.{name}" for name in values)
-    connection.execute(changed.format(**words, assigned=assigned, excluded=excluded).encode())
 
 
 def _rows(lake: Lake, table: Table, rows: "ir.Table", day: date) -> pa.Table:

@@ -11,15 +11,18 @@ from ingestion_pipeline.core.jobs import JobType
 from ingestion_pipeline.domains.community.abuse import limits_of
 from ingestion_pipeline.domains.community.rollup_automation import community_daily_job
 from ingestion_pipeline.domains.community.rollup_days import (
-    Changes,
     first_rollable_day,
     locked_day,
-    replaced,
     rolled_authors,
     rolled_rules,
 )
 from ingestion_pipeline.domains.community.rollup_jobs import ROLLUP, Rollup, last_day
-from ingestion_pipeline.domains.community.rollup_tables import AUTHOR_METRICS_DAILY, RULE_METRICS_DAILY
+from ingestion_pipeline.domains.community.rollup_rows import Changes, replaced
+from ingestion_pipeline.domains.community.rollup_tables import (
+    AUTHOR_METRICS_DAILY,
+    EXCLUDED_EVENTS_DAILY,
+    RULE_METRICS_DAILY,
+)
 from ingestion_pipeline.orchestration.jobs import JOB_TAG, JobContext, JobHandler
 from ingestion_pipeline.orchestration.partitions import range_tags
 
@@ -27,6 +30,8 @@ RECENT = 100
 """Builds of a day among which ours is looked for."""
 _CHANGES = ("inserted", "updated", "deleted", "unchanged")
 Told = Mapping[str, Any]
+_NOTHING: Told = {}
+"""Of a day that was left as it is: its events have expired between the question and the run."""
 
 
 def rollup(context: JobContext, given: Rollup) -> dict[str, Any]:
@@ -58,10 +63,12 @@ def _planned(context: JobContext, days: Sequence[date]) -> Iterator[dict[str, An
         context.stop_if_cancelled()
         with locked_day(context.postgres, day) as connection:
             rollup = rolled_rules(connection, context.lake, limits, day)
+            exclusions = replaced(connection, EXCLUDED_EVENTS_DAILY, rollup.excluded, day, is_dry=True)
             rules = replaced(connection, RULE_METRICS_DAILY, rollup.metrics, day, is_dry=True)
             rows = rolled_authors(connection, context.lake, rollup.metrics, day)
             authors = replaced(connection, AUTHOR_METRICS_DAILY, rows, day, is_dry=True)
-        yield _day(day, {"events": rollup.events, "excluded": rollup.excluded_counts}, rules, authors)
+        told = {"events": rollup.events, "excluded": rollup.excluded_counts, "exclusions": asdict(exclusions)}
+        yield _day(day, told, rules, authors)
 
 
 def _built(context: JobContext, days: Sequence[date]) -> Iterator[dict[str, Any]]:
@@ -69,12 +76,11 @@ def _built(context: JobContext, days: Sequence[date]) -> Iterator[dict[str, Any]
         return
     context.run(community_daily_job.name, tags=range_tags(days[0], days[-1]))
     runs = {run.run_id for run in context.instance.get_runs(dg.RunsFilter(tags={JOB_TAG: context.job.job_id}))}
-    rules, authors = (_told(context.instance, table.asset_key, days, runs) for table in _TABLES)
+    tables = (RULE_METRICS_DAILY, AUTHOR_METRICS_DAILY)
+    rules, authors = (_told(context.instance, table.asset_key, days, runs) for table in tables)
     for day in days:
-        yield _day(day, rules[day], _changes(rules[day]), _changes(authors[day]))
-
-
-_TABLES = (RULE_METRICS_DAILY, AUTHOR_METRICS_DAILY)
+        told = rules.get(day, _NOTHING)
+        yield _day(day, told, _changes(told), _changes(authors.get(day, _NOTHING)))
 
 
 def _told(
@@ -92,7 +98,7 @@ def _told(
 
 
 def _changes(told: Told) -> Changes:
-    return Changes(**{name: int(told[name]) for name in _CHANGES})
+    return Changes(**{name: int(told.get(name, 0)) for name in _CHANGES})
 
 
 def _day(day: date, told: Told, rules: Changes, authors: Changes) -> dict[str, Any]:
@@ -100,7 +106,11 @@ def _day(day: date, told: Told, rules: Changes, authors: Changes) -> dict[str, A
         "day": str(day),
         "rules": rules.inserted + rules.updated + rules.unchanged,
         "authors": authors.inserted + authors.updated + authors.unchanged,
-        "events": told["events"],
-        "excluded": told["excluded"],
-        "changes": {"rules": asdict(rules), "authors": asdict(authors)},
+        "events": told.get("events", 0),
+        "excluded": told.get("excluded", {}),
+        "changes": {
+            "rules": asdict(rules),
+            "authors": asdict(authors),
+            "exclusions": asdict(_changes(told.get("exclusions", _NOTHING))),
+        },
     }

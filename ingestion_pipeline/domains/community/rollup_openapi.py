@@ -65,7 +65,8 @@ ROLLUP = {
         "date": {
             "type": ["string", "null"],
             "maxLength": 40,
-            "description": "Last day, or an instant of it with its time zone; today by default",
+            "description": "Last day, or an instant of it with its time zone; today by default. Days before "
+            "INGESTION_FIRST_DAY are left out",
         },
         "dryRun": {"type": "boolean", "default": False, "description": "Change nothing, tell what would change"},
         "daysToProcess": {"type": "integer", "minimum": 1, "maximum": MOST_DAYS, "default": DEFAULT_DAYS},
@@ -86,7 +87,7 @@ _DONE = object_schema(
             authors=_COUNT,
             events=_COUNT,
             excluded={"type": "object", "additionalProperties": _COUNT},
-            changes=object_schema(rules=_CHANGES, authors=_CHANGES),
+            changes=object_schema(rules=_CHANGES, authors=_CHANGES, exclusions=_CHANGES),
         ),
     },
 )

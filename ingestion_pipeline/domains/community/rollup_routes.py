@@ -11,7 +11,7 @@ from ingestion_pipeline.core.clock import utc_now
 from ingestion_pipeline.core.errors import ContractError
 from ingestion_pipeline.core.ids import digest
 from ingestion_pipeline.domains.community import rollup_openapi as openapi
-from ingestion_pipeline.domains.community.rollup_jobs import DAYS, ROLLUP, DateText, DaysToProcess, Rollup, last_day
+from ingestion_pipeline.domains.community.rollup_jobs import ROLLUP, Rollup, last_day
 from ingestion_pipeline.domains.community.rollup_tables import (
     AUTHOR_METRICS_DAILY,
     EXCLUDED_EVENTS_DAILY,
@@ -46,14 +46,6 @@ _EXCLUDED = (
 )
 
 
-class RollupBody(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
-    """The body of POST /cron/rollup (seed S4)."""
-
-    date: DateText | None = None
-    dry_run: bool = False
-    days_to_process: DaysToProcess = DAYS
-
-
 class DaysQuery(msgspec.Struct, forbid_unknown_fields=True):
     """Which days, both included; the last 30 by default."""
 
@@ -61,7 +53,7 @@ class DaysQuery(msgspec.Struct, forbid_unknown_fields=True):
     last: date | None = msgspec.field(default=None, name="to")
 
 
-_BODY = msgspec.json.Decoder(RollupBody)
+_BODY = msgspec.json.Decoder(Rollup)
 
 
 def http(services: Services) -> HttpDomain:
@@ -125,9 +117,8 @@ class Rollups:
 
     async def roll(self, call: Call) -> Answer:
         """POST /cron/rollup."""
-        body = decode(call.body, _BODY) if call.body else RollupBody()
+        given = decode(call.body, _BODY) if call.body else Rollup()
         seconds = wait_seconds(call, self._services)
-        given = Rollup(body.date, body.dry_run, body.days_to_process)
         try:
             ROLLUP.check(given, None, self._services.settings)
         except ContractError as error:

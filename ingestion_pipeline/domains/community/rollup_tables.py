@@ -54,7 +54,7 @@ RULE_METRICS_DAILY = Table(
     columns=(
         _DAY,
         Column("rule_id", "text", "On which rule"),
-        Column("author_id", "text", "The rule's author when the day was built; null of a rule not known", None, True),
+        Column("author_id", "text", "The rule's author; null of a rule not known", None, True),
         *_COUNTS,
         Column("unique_users", "integer", "Different users of events that count", "users"),
         _POINTS,

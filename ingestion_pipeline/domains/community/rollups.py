@@ -37,6 +37,8 @@ EVENT_SCORE, DAY_SCORE = dt.Decimal(18, 16), dt.Decimal(38, 12)
 COUNTS = ("views", "copies", "saves", "forks")
 KIND_OF = {"views": VIEW, "copies": COPY, "saves": SAVE, "forks": FORK}
 NO = ibis.literal(False)
+SEEN = ("rule_id", "event_type", "event_id", "user_id", "address_hash", "occurred_at")
+JUDGED = ("rule_id", "event_type", "user_id", "occurred_at", "direction", "reason")
 DAY_MICROSECONDS, HOUR_MICROSECONDS = 86_400_000_000, 3_600_000_000.0
 
 
@@ -150,10 +152,6 @@ def _seen(events: "ir.Table", limits: Limits) -> "ir.Table":
         (some.address_hash.isin(busy), ADDRESS_RATE),
     )
     return some.select(*SEEN, direction=_direction(some), reason=reason)
-
-
-SEEN = ("rule_id", "event_type", "event_id", "user_id", "address_hash", "occurred_at")
-JUDGED = ("rule_id", "event_type", "user_id", "occurred_at", "direction", "reason")
 
 
 def _columns(events: "ir.Table") -> "ir.Table":

@@ -1,7 +1,8 @@
 """From the event history to rules: each rule is a function of all events that say something of it.
 
 The days of a run replace what community.rule_events has of them, so that late, repeated and erased events all end in
-the same rules; then the rules they are about are made again, and marked for the search index.
+the same rules; then the rules they are about are made again, and marked for the search index. Where a rule has another
+author than before, the days on which it was rolled up are marked as dirty: an author has a rule for all of its history.
 """
 
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import psycopg
 
 from ingestion_pipeline.core.windows import DAY, Window
 from ingestion_pipeline.domains.community.content_tables import RULE_EVENT_TYPES, RULE_HISTORY
+from ingestion_pipeline.domains.community.scoring import KINDS
 from ingestion_pipeline.storage.lake import Lake
 from ingestion_pipeline.storage.postgres import Postgres, copy_rows
 
@@ -43,11 +45,14 @@ insert into changed select rule_id from removed
 _STORE_EVENTS = """
 with stored as (
     insert into community.rule_events as kept (
-        event_id, day, rule_id, event_type, occurred_at, author_id, title, body, tags, model
+        event_id, day, rule_id, event_type, occurred_at, user_id, author_id, title, body, tags, model
     )
     select
-        event_id, day, rule_id, event_type, occurred_at,
-        coalesce(event_data ->> 'authorId', case when event_type = 'rule.published' then user_id end),
+        event_id, day, rule_id, event_type, occurred_at, user_id,
+        case
+            when event_data ? 'authorId' then event_data ->> 'authorId'  -- null of an author who was erased
+            when event_type = 'rule.published' then user_id
+        end,
         event_data ->> 'title',
         event_data ->> 'body',
         case when jsonb_typeof(event_data -> 'tags') = 'array' then (
@@ -60,63 +65,39 @@ with stored as (
     order by event_id
     on conflict (event_id) do update set
         day = excluded.day, rule_id = excluded.rule_id, event_type = excluded.event_type,
-        occurred_at = excluded.occurred_at, author_id = excluded.author_id, title = excluded.title,
-        body = excluded.body, tags = excluded.tags, model = excluded.model
+        occurred_at = excluded.occurred_at, user_id = excluded.user_id, author_id = excluded.author_id,
+        title = excluded.title, body = excluded.body, tags = excluded.tags, model = excluded.model
     where
-        (kept.day, kept.rule_id, kept.event_type, kept.occurred_at, kept.author_id, kept.title, kept.body, kept.tags,
-        kept.model)
+        (kept.day, kept.rule_id, kept.event_type, kept.occurred_at, kept.user_id, kept.author_id, kept.title, kept.body,
+        kept.tags, kept.model)
         is distinct from
-        (excluded.day, excluded.rule_id, excluded.event_type, excluded.occurred_at, excluded.author_id, excluded.title,
-        excluded.body, excluded.tags, excluded.model)
+        (excluded.day, excluded.rule_id, excluded.event_type, excluded.occurred_at, excluded.user_id,
+        excluded.author_id, excluded.title, excluded.body, excluded.tags, excluded.model)
     returning kept.rule_id
 )
 insert into changed select rule_id from stored
 """
-_REMOVE_RULES = """
-delete from community.rules as kept
-using (select distinct rule_id from changed) as changed
+_REMAKE = "select community.remake_rules(array(select distinct rule_id from changed))"
+_FORMER_AUTHORS = """
+create temporary table former_authors on commit drop as
+select rule_id, author_id from community.rules where rule_id in (select rule_id from changed)
+"""
+# days of which events have expired cannot be rolled up again
+_MARK_DAYS = """
+select community.mark_dirty_days(array_agg(distinct metrics.day), 'another author', 'rules')
+from community.rule_metrics_daily as metrics
 where
-    kept.rule_id = changed.rule_id
-    and not exists (select from community.rule_events as facts where facts.rule_id = kept.rule_id)
-"""
-
-
-def _newest(column: str, condition: str | None = None) -> str:
-    """The value of the last event that says one."""
-    condition = condition or f"{column} is not null"
-    return f"(array_agg({column} order by occurred_at desc, event_id desc) filter (where {condition}))[1]"
-
-
-_STORE_RULES = f"""
-insert into community.rules as kept (
-    rule_id, author_id, title, body, tags, model, status, published_at, updated_at, event_id
-)
-select
-    rule_id,
-    {_newest("author_id")},
-    coalesce({_newest("title")}, ''),
-    coalesce({_newest("body")}, ''),
-    coalesce({_newest("tags")}, '[]'),
-    {_newest("model")},
-    case
-        when {_newest("event_type", "event_type <> 'rule.updated'")} = 'rule.deleted' then 'deleted' else 'published'
-    end,
-    coalesce(min(occurred_at) filter (where event_type = 'rule.published'), min(occurred_at)),
-    max(occurred_at),
-    {_newest("event_id")}
-from community.rule_events
-where rule_id in (select rule_id from changed)
-group by rule_id
-order by rule_id
-on conflict (rule_id) do update set
-    author_id = excluded.author_id, title = excluded.title, body = excluded.body, tags = excluded.tags,
-    model = excluded.model, status = excluded.status, published_at = excluded.published_at,
-    updated_at = excluded.updated_at, event_id = excluded.event_id
-"""
-_MARK = """
-insert into community.search_changes (kind, id)
-select distinct 'rule', rule_id from changed order by 2
-on conflict (kind, id) do update set changed_at = excluded.changed_at
+    metrics.day >= (
+        select coalesce(max((now() at time zone 'UTC' - kept_for)::date), '-infinity') from events.event_retention
+        where event_type = any(%s)
+    )
+    and metrics.rule_id in (
+        select rule_id
+        from (select distinct rule_id from changed) as made
+        left join former_authors as former using (rule_id)
+        left join community.rules as rules using (rule_id)
+        where former.author_id is distinct from rules.author_id
+    )
 """
 _COUNT = "select count(distinct rule_id) from changed"
 
@@ -152,8 +133,8 @@ def _apply(connection: psycopg.Connection[Any], events: "pa.Table", window: Wind
         copy_rows(cursor, "incoming", events)
     connection.execute(_REMOVE_EVENTS, {"first": window.first_day, "end": window.last_day + DAY})
     connection.execute(_STORE_EVENTS)
-    connection.execute(_REMOVE_RULES)
-    connection.execute(_STORE_RULES.encode())
-    connection.execute(_MARK)
+    connection.execute(_FORMER_AUTHORS)
+    connection.execute(_REMAKE)
+    connection.execute(_MARK_DAYS, [list(KINDS)])
     ((rules,),) = connection.execute(_COUNT).fetchall()
     return RuleChanges(events.num_rows, rules)

@@ -1,25 +1,29 @@
-"""What the status page says of the community: the first five rules and authors of the newest day's boards. Pure."""
+"""What the status page says of the community: the first five rules of the newest day's boards, by title. Pure.
+
+The page is public: no ids, and nothing of persons.
+"""
 
 from collections.abc import Sequence
 
-from ingestion_pipeline.domains.community.leaderboard_tables import Kind, Period
+from ingestion_pipeline.domains.community.leaderboard_tables import Period
 from ingestion_pipeline.intake.status_sections import Column, Html, Row, Section, number, say, table, text
 
 PLACES = 5
 PERIODS: dict[Period, str] = {"DAILY": "of the day", "ALL_TIME": "of all time"}
-_KINDS: dict[Kind, str] = {"RULE": "Rules", "AUTHOR": "Authors"}
+ELSEWHERE = "Authors, and the boards of tags and models: GET /api/leaderboards, with a token."
+UNTITLED = Html('<span class="faint">no title yet</span>')
 
 _BOARDS = f"""
 select
-    boards.day, boards.period, boards.kind, boards.rank, left(boards.subject_id, 200) as subject_id,
-    left(rules.title, 200) as title, boards.points, boards.views, boards.rank_change
+    boards.day, boards.period, boards.rank, left(rules.title, 200) as title, boards.points, boards.views,
+    boards.rank_change
 from community.leaderboard_snapshots as boards
 left join community.rules as rules
-    on boards.kind = 'RULE' and boards.subject_id = rules.rule_id and rules.status = 'published'
+    on boards.subject_id = rules.rule_id and rules.status = 'published'
 where
     boards.day = (select max(newest.day) from community.leaderboard_snapshots as newest)
     and boards.period in ({", ".join(f"'{period}'" for period in PERIODS)})
-    and boards.scope = 'GLOBAL' and boards.scope_value = '' and boards.rank <= {PLACES}
+    and boards.kind = 'RULE' and boards.scope = 'GLOBAL' and boards.scope_value = '' and boards.rank <= {PLACES}
 order by boards.rank
 """
 
@@ -29,21 +33,19 @@ def leaderboards(rows: Sequence[Row]) -> Html:
     if not rows:
         return say("There are no leaderboards yet: they are built after the first day with events of rules.")
     boards = "".join(
-        f"<div><h3>{name} {words}</h3>{_board([row for row in rows if (row['kind'], row['period']) == (kind, period)])}"
-        "</div>"
+        f"<div><h3>Rules {words}</h3>{_board([row for row in rows if row['period'] == period])}</div>"
         for period, words in PERIODS.items()
-        for kind, name in _KINDS.items()
     )
     day = rows[0]["day"]
-    return Html(f'{say(f"As of {day}, UTC.")}<div class="pair">{boards}</div>')
+    return Html(f'{say(f"As of {day}, UTC.")}<div class="pair">{boards}</div>{say(ELSEWHERE)}')
 
 
 def _board(rows: Sequence[Row]) -> Html:
     if not rows:
-        return say("Nobody is on it.")
+        return say("No rule is on it.")
     columns = (
         Column("#", "n"),
-        Column("Name", "any"),
+        Column("Title", "any"),
         Column("Points", "n"),
         Column("Views", "n"),
         Column("Change", "n"),
@@ -51,7 +53,7 @@ def _board(rows: Sequence[Row]) -> Html:
     lines = [
         [
             number(row["rank"]),
-            text(row["title"] or row["subject_id"], longest=80),
+            Html(text(row["title"], longest=80) if row["title"] else UNTITLED),
             number(row["points"]),
             number(row["views"]),
             _change(row["rank_change"]),

@@ -7,6 +7,7 @@ is (donations.py).
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import isfinite
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -67,6 +68,9 @@ _LIVES: Mapping[ObjectType, Sequence[str]] = {
 }
 """What comes later in the life of an object, by type of event or by status: tells states of one second apart."""
 
+NOTHING_BACK = frozenset({"failed", "canceled"})
+"""Statuses of a refund of which nothing arrives."""
+
 _TRUE = frozenset({"true", "1", "yes", "on"})
 _Id = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 _Amount = Annotated[int, msgspec.Meta(ge=0, le=10**15)]
@@ -108,12 +112,24 @@ class StripeObject(msgspec.Struct, omit_defaults=True):
 
     @property
     def is_anonymous(self) -> bool:
-        return self.metadata is not None and (self.metadata.anonymous or "").strip().lower() in _TRUE
+        return self.metadata is not None and _is_true(self.metadata.anonymous)
 
     def without_donor(self) -> "StripeObject":
         """The same, and nothing that names the donor."""
         metadata = self.metadata and msgspec.structs.replace(self.metadata, donorId=None, donorName=None)
         return msgspec.structs.replace(self, metadata=metadata, client_reference_id=None, customer_details=None)
+
+    def without_words(self) -> "StripeObject":
+        """The same, and nothing that the donor wrote."""
+        return msgspec.structs.replace(
+            self, metadata=self.metadata and msgspec.structs.replace(self.metadata, message=None)
+        )
+
+    def without_author(self) -> "StripeObject":
+        """The same, and nothing that names the author."""
+        return msgspec.structs.replace(
+            self, metadata=self.metadata and msgspec.structs.replace(self.metadata, authorId=None)
+        )
 
 
 class EventData(msgspec.Struct):
@@ -141,15 +157,13 @@ class EventHead(msgspec.Struct):
     object: Literal["event"]
 
 
-STRIPE_EVENT = DeliveryType(
-    name=EVENT_TYPE, summary="An event of Stripe, by Stripe alone", data_type=EventHead, needs_market=False
-)
-DELIVERY_TYPES = {STRIPE_EVENT.name: STRIPE_EVENT}
-
-
 @dataclass(frozen=True, kw_only=True)
 class Fact:
-    """The state of one object, as an event tells it. `event_created` in seconds since 1970."""
+    """The state of one object, as an event tells it. Times are in seconds since 1970.
+
+    `is_anonymous` and `settled_at` are of all its states: has any asked for it; when did one first say that a payment
+    intent or session is paid, or that a refund gives nothing back.
+    """
 
     payment_intent: str
     object_type: ObjectType
@@ -160,7 +174,12 @@ class Fact:
     event_type: str
     is_live: bool
     is_anonymous: bool
+    settled_at: int | None
     state: StripeObject
+
+    @property
+    def is_paid(self) -> bool:
+        return _is_paid(self.object_type, self.state)
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -205,18 +224,73 @@ def fact_of(data: Any) -> Fact | None:
         event_type=event.type,
         is_live=event.livemode,
         is_anonymous=state.is_anonymous,
+        settled_at=event.created if _is_settled(object_type, state) else None,
         state=state,
     )
 
 
 def newest(facts: Iterable[Fact]) -> list[Fact]:
-    """The last state of each object, by key; anonymous if any of its states is."""
+    """The last state of each object, by key, with what is of all its states."""
     found: dict[tuple[str, str, str], Fact] = {}
     for fact in facts:
         known = found.get(fact.key, fact)
         last = max(known, fact, key=lambda it: it.order)
-        found[fact.key] = replace(last, is_anonymous=known.is_anonymous or fact.is_anonymous)
+        settled = [at for at in (known.settled_at, fact.settled_at) if at is not None]
+        found[fact.key] = replace(
+            last,
+            is_anonymous=known.is_anonymous or fact.is_anonymous,
+            settled_at=min(settled, default=None),
+        )
     return [found[key] for key in sorted(found)]
+
+
+def forgetting(fact: Fact, *, donor: bool, author: bool) -> Fact:
+    """`fact` as it is kept of a payment whose donor or author was erased."""
+    if donor:
+        fact = replace(fact, is_anonymous=True, state=fact.state.without_donor().without_words())
+    return replace(fact, state=fact.state.without_author()) if author else fact
+
+
+def kept(data: Any) -> Any:
+    """What is kept of an event, also of one that is wrong: the fields that are used, as they are written, where nothing
+    stands for more than that it was there. Of an anonymous donation nothing that names the donor.
+    """
+    is_applied = isinstance(data, Mapping) and data.get("type") in list(APPLIED)
+    return _known(data, StripeEvent if is_applied else EventHead)
+
+
+def _known(value: Any, shape: type[msgspec.Struct]) -> Any:
+    if not isinstance(value, Mapping):
+        return _flat(value)
+    names = set(shape.__struct_fields__) & set(value)
+    if shape is StripeObject and isinstance(told := value.get("metadata"), Mapping) and _is_true(told.get("anonymous")):
+        names -= {"client_reference_id", "customer_details"}
+        value = {**value, "metadata": {name: told[name] for name in told if name not in ("donorId", "donorName")}}
+    parts = _PARTS.get(shape, {})
+    return {name: _known(value[name], parts[name]) if name in parts else _flat(value[name]) for name in sorted(names)}
+
+
+def _flat(value: Any) -> Any:
+    """A scalar that PostgreSQL can store; of an object or a list that it was one."""
+    if isinstance(value, Mapping | list):
+        return type(value)()
+    if isinstance(value, str):
+        return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+    return None if isinstance(value, float) and not isfinite(value) else value
+
+
+def _is_true(value: Any) -> bool:
+    return str(value).strip().lower() in _TRUE
+
+
+def _is_paid(object_type: ObjectType, state: StripeObject) -> bool:
+    if object_type == "payment_intent":
+        return state.status == "succeeded"
+    return object_type == "checkout.session" and state.payment_status == "paid"
+
+
+def _is_settled(object_type: ObjectType, state: StripeObject) -> bool:
+    return _is_paid(object_type, state) or (object_type == "refund" and state.status in NOTHING_BACK)
 
 
 def _rank(event: StripeEvent, object_type: ObjectType) -> int:
@@ -227,3 +301,19 @@ def _rank(event: StripeEvent, object_type: ObjectType) -> int:
     stage = state.status if object_type in ("refund", "dispute") else event.type
     life = _LIVES[object_type]
     return life.index(stage) if stage in life else 0
+
+
+_PARTS: Mapping[type[msgspec.Struct], Mapping[str, type[msgspec.Struct]]] = {
+    StripeEvent: {"data": EventData},
+    EventData: {"object": StripeObject},
+    StripeObject: {"metadata": Metadata, "customer_details": CustomerDetails},
+}
+STRIPE_EVENT = DeliveryType(
+    name=EVENT_TYPE,
+    summary="An event of Stripe, by Stripe alone",
+    data_type=EventHead,
+    needs_market=False,
+    source=SOURCE,
+    kept=kept,
+)
+DELIVERY_TYPES = {STRIPE_EVENT.name: STRIPE_EVENT}

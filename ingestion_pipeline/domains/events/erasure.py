@@ -6,13 +6,13 @@ A file of the lake that held the person is gone afterwards, also for older versi
 What stays: hashes of idempotency keys, figures that were counted (those of changed days are built again, but for days
 of which events have expired), backups. Anonymous events are pseudonymous at best: numbers and times may still single
 somebody out. An event that arrives under the same id later is a new event. Events of others that name the person in
-their data, as a viewed profile, are theirs: an id in them cannot be told from another text.
+their data, as a viewed profile, are theirs: an id in them cannot be told from another text, save the author of a rule.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
 import msgspec
@@ -38,10 +38,15 @@ from ingestion_pipeline.storage.postgres import Postgres
 from ingestion_pipeline.storage.warehouses.base import Warehouse
 from ingestion_pipeline.storage.warehouses.catalogue import warehouse
 
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
+
 Mode = Literal["erase", "anonymise"]
 
 REASON = "erasure"
 ROWS_PER_MERGE = 2_000_000
+AUTHORED_TYPES = ("rule.published", "rule.updated", "rule.deleted")
+"""Events whose data says in `authorId` whose rule it is."""
 _KEPT_TYPES = {"number", "integer", "boolean"}
 _BLANK = ("user_id", "session_id", "address_hash", "user_role", "clock_skew_seconds", "user_tenure_days")
 
@@ -59,8 +64,12 @@ where erasure_id = %s and status = 'requested'
 """
 _FORGET_IN_COMMUNITY = """
 update events.erasure_requests
-set removed = events.added_counts(removed, community.forget_person(user_id))
+set removed = events.added_counts(removed, community.forget_person(user_id, mode))
 where erasure_id = %s and status = 'requested'
+"""
+# of its own, because it locks deliveries first, as who applies them does
+_FORGET_DELIVERIES = """
+select community.forget_deliveries(user_id) from events.erasure_requests where erasure_id = %s and status = 'requested'
 """
 _FORGET_STATES = "delete from events.event_states where event_id = any(%s::uuid[])"
 # said before the lake is changed: who comes after a kill finds no rows to count any more
@@ -175,8 +184,11 @@ def complete(postgres: Postgres, lake: Lake, settings: Settings, erasure_id: UUI
             return request
         with postgres.transaction() as connection:
             connection.execute(_ERASE_HOT, [erasure_id])
-            connection.execute(_FORGET_IN_COMMUNITY, [erasure_id])
         _erase_history(postgres, lake, request)
+        with postgres.transaction() as connection:
+            connection.execute(_FORGET_IN_COMMUNITY, [erasure_id])
+        with postgres.transaction() as connection:
+            connection.execute(_FORGET_DELIVERIES, [erasure_id])
     _erase_active_users(postgres, lake, request)
     _erase_copies(postgres, settings, request)
     _complete(postgres, erasure_id)
@@ -199,17 +211,43 @@ def _erase_history(postgres: Postgres, lake: Lake, request: Erasure) -> None:
     history = lake.read(EVENT_HISTORY, ALL_TIME)
     theirs = history.filter(history.user_id == request.user_id)
     found = theirs.select("event_id", "day", "event_type", "schema_version", "event_data").to_pyarrow()
+    named = history.filter(_names_author(history, request.user_id or "")).select("event_id", "day", "event_data")
+    authored = named.to_pyarrow()
     kept = _kept_properties(postgres)
     with postgres.transaction() as connection:
         if request.mode == "erase":  # a sync that was under way may have left states of hot events that are gone
             connection.execute(_FORGET_STATES, [found["event_id"].to_pylist()])
         _say_found(connection, request, "lake_events", found)
+        if authored.num_rows:
+            _say_found(connection, request, "lake_authors", authored)
     for part in _parts(lake, found):
         if request.mode == "erase":
             lake.merge(EVENT_HISTORY, part.select(["event_id", "day"]), deletes=True)
         else:
             lake.merge(EVENT_HISTORY, anonymous(part, kept))
+    for part in _parts(lake, authored):
+        lake.merge(EVENT_HISTORY, _without_author(part))
     lake.purge(EVENT_HISTORY)
+
+
+def _names_author(history: "ir.Table", user_id: str) -> "ir.BooleanValue":
+    """Events of others that say whose rule it is: this person's."""
+    import ibis
+
+    @ibis.udf.scalar.builtin(name="json_extract_string", signature=(("string", "string"), "string"))
+    def json_text(document, path):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+        """The text at a JSON path, null where there is none."""
+
+    of_others = history.user_id.isnull() | (history.user_id != user_id)
+    is_said = history.event_type.isin(AUTHORED_TYPES) & (json_text(history.event_data, "$.authorId") == user_id)
+    return of_others & is_said
+
+
+def _without_author(authored: pa.Table) -> pa.Table:
+    """The events, which then say that the author is nobody; the rest of them is spelled as it was."""
+    said = [msgspec.json.decode(text, type=dict[str, msgspec.Raw]) for text in authored["event_data"].to_pylist()]
+    unsaid = [msgspec.json.encode({**members, "authorId": None}).decode() for members in said]
+    return authored.set_column(authored.column_names.index("event_data"), "event_data", pa.array(unsaid, pa.string()))
 
 
 def _parts(lake: Lake, found: pa.Table) -> Iterator[pa.Table]:

@@ -1,5 +1,5 @@
 """Everything held about one person, part by part: events of the hot log and the lake, active days, refused events,
-requests, and what the community holds: donations that they gave or received, notifications.
+requests, and what the community holds: donations that they gave or received, rules, figures, notifications.
 
 Records stream: memory does not grow with what there is. Each says where it stands, so that one can go on after it.
 """
@@ -63,10 +63,22 @@ order by place
 """
 
 Part = Literal[
-    "hot_log", "lake", "active_days", "rejects", "requests", "donations", "notifications", "notification_preferences"
+    "hot_log",
+    "lake",
+    "active_days",
+    "rejects",
+    "requests",
+    "donations",
+    "donation_facts",
+    "rules",
+    "rule_events",
+    "author_metrics",
+    "places",
+    "notifications",
+    "notification_preferences",
 ]
 PARTS: tuple[Part, ...] = get_args(Part)
-_OF_THE_COMMUNITY: tuple[Part, ...] = ("donations", "notifications", "notification_preferences")
+_OF_THE_COMMUNITY = PARTS[PARTS.index("donations") :]
 
 
 @dataclass(frozen=True)

@@ -27,13 +27,13 @@ MOST_MARKETS = 50
 _RETURNS = {"roi_30d_ratio": timedelta(days=30), "roi_7d_ratio": timedelta(days=7), "roi_1d_ratio": timedelta(days=1)}
 _DEAR = 1_000
 
-# at most sixty look-ups in the key for each market, however many snapshots there are
+# at most sixty look-ups in the key for each market that is shown, however many snapshots and markets there are
 _MARKETS = f"""
 select
     markets.symbol, markets.name, markets.quote_asset, newest.as_of, newest.price, newest.roi_1d_ratio,
     newest.roi_7d_ratio, newest.roi_30d_ratio, newest.volatility_ratio, history.times, history.prices, now() as now,
-    count(*) over () as market_count
-from market.markets as markets
+    (select count(*) from market.markets) as market_count
+from (select * from market.markets order by symbol limit {MOST_MARKETS}) as markets
 left join lateral (
     select * from market.snapshots as snapshots
     where snapshots.symbol = markets.symbol
@@ -51,7 +51,6 @@ left join lateral (
     ) as found
 ) as history on true
 order by markets.symbol
-limit {MOST_MARKETS}
 """
 
 

@@ -99,10 +99,13 @@ def freshness(rows: Rows, now: datetime) -> Verdict:
 
 
 def data_age(rows: Rows, stale_markets: Rows, now: datetime, *, fundamentals_days: int) -> Verdict:
-    """Data of more than 30 days ago, per asset; of the fundamentals the markets, by FUNDAMENTALS_MAX_STALENESS_DAYS."""
+    """Data of more than 30 days ago, per asset whose data must be recent; of the fundamentals the markets, by
+    FUNDAMENTALS_MAX_STALENESS_DAYS.
+    """
     raised = {}
     for row in rows:
-        if row["data_as_of"] is not None and now - row["data_as_of"] > DATA_AGE:
+        is_judged = row["data_state"] != "UNKNOWN"  # a month without a donation is no fault
+        if is_judged and row["data_as_of"] is not None and now - row["data_as_of"] > DATA_AGE:
             asset, as_of = row["asset_key"], row["data_as_of"]
             text = f"the newest data of {asset} are of {as_of:%Y-%m-%d}, more than {DATA_AGE.days} days ago"
             raised[f"data:{asset}"] = Alert("warning", text, {"asset": asset})

@@ -27,12 +27,13 @@ from ingestion_pipeline.storage.postgres import Postgres
 LAKE_KIND = "dagster/kind/deltalake"
 RUN_FILES_KEPT = timedelta(days=14)
 RUN_FAMILY = "run:"
-# How long rows stay that are over; dead deliveries wait for somebody, whatever their age.
+# How long rows stay that are over; dead deliveries wait for somebody, whatever their age; rejected events have classes.
 KEPT = {
     "alerts": (timedelta(days=90), "resolved_at < %(end)s and notice is null"),
     "jobs": (timedelta(days=90), "finished_at < %(end)s"),
     "deliveries": (timedelta(days=90), "status in ('processed', 'rejected') and settled_at < %(end)s"),
     "cron_logs": (timedelta(days=90), "started_at < %(end)s"),
+    "rejects": (timedelta(days=365), "last_seen_at < %(end)s and source <> 'events'"),
 }
 
 log = structlog.get_logger(__name__)
@@ -96,7 +97,7 @@ def tidy_run_files(context: dg.OpExecutionContext, settings: dg.ResourceParam[Se
     context.log.info("removed the files of %s run(s)", count)
 
 
-@dg.op(description="Removes old metrics and what has long been over: alerts, jobs, settled deliveries, calls of crons.")
+@dg.op(description="Removes old metrics and what has long been over: alerts, jobs, deliveries, cron calls, rejects.")
 def remove_old_rows(context: dg.OpExecutionContext, postgres: dg.ResourceParam[Postgres]) -> None:
     with explained_failures():
         context.log.info("removed %s", remove_old(postgres, now=utc_now()))

@@ -86,9 +86,10 @@ class Reader:
                 raise
             return self.refused(body, provenance, unstorable)
         payload = normalised(sent)
+        errors = [*self.errors(payload, source=provenance.source), *self._claim_errors(payload, provenance)]
+        payload = self._kept(payload)
         kept = body if payload is sent else msgspec.json.encode(payload)
         fields = payload if isinstance(payload, dict) else {}
-        errors = [*self.errors(payload, source=provenance.source), *self._claim_errors(fields, provenance)]
         if errors:
             problem = Problem(422, reason_of(errors), errors=errors)
             return Received(self._rejected(body, kept, fields, provenance, problem), problem)
@@ -120,8 +121,17 @@ class Reader:
             errors += _data_errors(kind, payload["data"])
         return errors
 
-    def _claim_errors(self, fields: Mapping[str, Any], provenance: Provenance) -> list[FieldError]:
-        named = fields.get("source")
+    def _kept(self, payload: Any) -> Any:
+        """What is kept of `payload`, as its type says."""
+        name = payload.get("event_type") if isinstance(payload, dict) else None
+        kind = self._types.get(name) if isinstance(name, str) else None
+        if kind is None or kind.kept is None:
+            return payload
+        fields = {name: payload[name] for name in _FIELDS if name in payload}
+        return fields | {"data": kind.kept(payload.get("data"))}
+
+    def _claim_errors(self, payload: Any, provenance: Provenance) -> list[FieldError]:
+        named = payload.get("source") if isinstance(payload, dict) else None
         is_anybody = provenance.source is None and provenance.scheme != "file"
         if is_anybody and isinstance(named, str) and named in self._named_sources:
             return [FieldError("source", "a signature by one of that source's own secrets", named)]

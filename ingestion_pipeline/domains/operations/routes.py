@@ -36,7 +36,7 @@ def http(services: Services, *, job_types: Sequence[JobType], delivery_types: Se
             *health.endpoints(),
             *metrics.endpoints(),
         ],
-        schemas=webhooks_openapi.schemas(delivery_types),
+        schemas=webhooks_openapi.schemas([it for it in delivery_types if it.source is None]),
         startup=start,
         shutdown=close,
     )

@@ -32,6 +32,8 @@ from ingestion_pipeline.intake.status_sections import (
 REQUESTS, EVENTS = "http_requests_total", "events_received_total"
 """The counters that the rates are made of."""
 MOST_REASONS, LONGEST_REASON = 5, 300
+MOST_WEAK = 20
+"""Assets of a group that are named because they are not fresh."""
 STATES = ("FAIL", "WARN", "UNKNOWN", "PASS")  # the worst first
 _STATUSES = ("RED", "YELLOW", "UNKNOWN", "GREEN")
 
@@ -169,13 +171,14 @@ def _rate(what: str, counts: Sequence[float], names: Sequence[str]) -> Html:
     total, highest = sum(counts), max(counts)
     if not total:
         return tile(what.capitalize(), "0", say(f"no {what} in the last hour"))
-    summary = f"in the last full minute; {total:,.0f} in the hour, at most {highest:,.0f} a minute"
+    minute, hour = "in the last full minute", f"{total:,.0f} in the hour, at most {highest:,.0f} a minute"
     return tile(
         what.capitalize(),
         f"{counts[-2]:,.0f}",
-        bars(counts, names, label=f"{what} per minute: {counts[-2]:,.0f} {summary}"),
+        say(minute),
+        bars(counts, names, label=f"{what} per minute: {counts[-2]:,.0f} {minute}; {hour}"),
         Html(f'<p class="ends"><span>{names[0]}</span><span>{names[-1]} UTC</span></p>'),
-        say(summary),
+        say(hour),
     )
 
 
@@ -188,13 +191,10 @@ def _group(name: str, assets: Sequence[Row]) -> list[Html]:
     unfolded = ""
     if weak:
         weak.sort(key=lambda it: STATES.index(_worst(it)))
-        reasons = [text(it["reason"] or "never built", longest=LONGEST_REASON) for it in weak]
-        items = "".join(
-            f"<li>{badge(_worst(it))} {code(it['asset_key'])} {reason}</li>"
-            for it, reason in zip(weak, reasons, strict=True)
-        )
+        items = "".join(map(_weak, weak[:MOST_WEAK]))
+        more = f"<li>and {len(weak) - MOST_WEAK:,} more</li>" if len(weak) > MOST_WEAK else ""
         opened = " open" if states["FAIL"] or states["WARN"] else ""
-        unfolded = f"<details{opened}><summary>which</summary><ul>{items}</ul></details>"
+        unfolded = f"<details{opened}><summary>not fresh</summary><ul>{items}{more}</ul></details>"
     built = [asset["last_materialized_at"] for asset in assets if asset["last_materialized_at"] is not None]
     newest = [asset["data_as_of"] for asset in assets if asset["data_as_of"] is not None]
     return [
@@ -203,6 +203,11 @@ def _group(name: str, assets: Sequence[Row]) -> list[Html]:
         since(max(built, default=None), now),
         since(max(newest, default=None), now),
     ]
+
+
+def _weak(asset: Row) -> str:
+    reason = text(asset["reason"] or "never built", longest=LONGEST_REASON)
+    return f"<li>{badge(_worst(asset))} {code(asset['asset_key'])} {reason}</li>"
 
 
 def _worst(asset: Row) -> str:

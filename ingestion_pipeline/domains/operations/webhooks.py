@@ -5,7 +5,7 @@ must say (received.py), what is done with a delivery (the domain whose type it i
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import psycopg
@@ -28,16 +28,20 @@ _log = structlog.get_logger(__name__)
 
 
 def webhook_endpoints(services: Services, types: Sequence[DeliveryType]) -> list[Endpoint]:
-    """The endpoint that takes deliveries of `types`; the signature is the credential."""
+    """The endpoint that takes deliveries of `types`, but for those whose source has its own; the signature is the
+    credential.
+    """
+    open_types = [it for it in types if it.source is None]
+    reserved = frozenset(it.source for it in types if it.source)
     return [
         Endpoint(
             method="POST",
             path="/api/ingest/webhook",
-            handler=Webhooks(services, types).receive,
+            handler=Webhooks(services, open_types, reserved).receive,
             access=(PUBLIC,),
             summary="Deliver data, signed",
             description=openapi.DESCRIPTION.strip(),
-            request_schema=openapi.request_schema(types),
+            request_schema=openapi.request_schema(open_types),
             judges_parts=True,
             parameters=openapi.PARAMETERS,
             responses=openapi.RESPONSES,
@@ -46,11 +50,11 @@ def webhook_endpoints(services: Services, types: Sequence[DeliveryType]) -> list
 
 
 class Webhooks:
-    """Receives them."""
+    """Receives them. No secret speaks for a source of `reserved`."""
 
-    def __init__(self, services: Services, types: Sequence[DeliveryType]) -> None:
+    def __init__(self, services: Services, types: Sequence[DeliveryType], reserved: Collection[str]) -> None:
         self._services = services
-        self._signatures = Signatures(services.settings)
+        self._signatures = Signatures(services.settings, reserved=reserved)
         self._reader = Reader(
             types, named_sources=self._signatures.named_sources, max_depth=services.settings.max_json_depth
         )

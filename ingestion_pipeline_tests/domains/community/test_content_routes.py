@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from ingestion_pipeline.domains.community.content_handlers import HANDLERS
+from ingestion_pipeline.domains.community.crawl_removal import remove_item
 from ingestion_pipeline.domains.community.search_index import index_changes, rebuild
 from ingestion_pipeline.intake.parameters import cursor_of
 from ingestion_pipeline.orchestration.jobs import JobContext, JobWorker
@@ -24,6 +25,7 @@ from ingestion_pipeline_tests.domains.community.served_content import (
     person,
     served,
 )
+from ingestion_pipeline_tests.hot_log import as_intake
 from ingestion_pipeline_tests.intake.process import JSON
 
 RULE = """
@@ -43,7 +45,8 @@ def site(server: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serv
 @pytest.fixture(autouse=True)
 def _empty(site: Served) -> None:
     site.rows(
-        "truncate community.crawl_items, community.rules, community.search_documents, community.search_changes cascade"
+        "truncate community.crawl_items, community.rules, community.search_documents, community.search_changes, "
+        "community.removed_crawl_items cascade"
     )
     site.rows("truncate operations.rejects, operations.jobs, operations.audit_log cascade")
 
@@ -71,6 +74,30 @@ def test_an_item_is_created_then_unchanged_then_updated(site: Served) -> None:
     (item,) = site.rows("select * from community.crawl_items")
     assert (2, "new", "crawl-write") == (item["revision"], item["summary"], item["caller"])
     assert item["first_seen_at"] < item["updated_at"] == item["last_seen_at"]
+
+
+def test_an_item_keeps_its_newest_fifty_states(site: Served) -> None:
+    """One that changes with every request does not fill the disk, and is consistent all the same."""
+    store = (
+        "select outcome from community.store_crawl_items('partner-1', array['1', '2'], %s, %s, %s, %s, 'tests', null)"
+    )
+    urls, titles, summaries = ["https://example.com/"] * 2, ["One", "Two"], [None, None]
+    with psycopg.connect(as_intake(site.url), autocommit=True) as intake:
+        for number in range(53):
+            intake.execute(store, [urls, titles, summaries, [str(number), None]])
+    kept = site.rows("select external_id, revision from community.crawl_item_revisions order by 1, 2")
+    assert [*(("1", number) for number in range(4, 54)), ("2", 1)] == [tuple(it.values()) for it in kept]
+    assert [] == site.postgres.read("community_crawl_items_disagreeing")
+
+
+def test_a_removed_item_stays_away(site: Served) -> None:
+    """Its batch is answered as ever."""
+    site.crawl(make_item())
+    assert remove_item(site.postgres, "partner-1", "1", by="tests")
+    answer = site.crawl(make_item(), make_item(externalId="2"))
+    assert {"index": 0, "externalId": "1", "status": "removed"} == answer.json()["results"][0]
+    assert (["removed", "created"], 1) == (statuses(answer), answer.json()["removed"])
+    assert [{"external_id": "2"}] == site.rows("select external_id from community.crawl_items")
 
 
 def test_sources_do_not_meet(site: Served) -> None:

@@ -14,6 +14,7 @@ from ingestion_pipeline.domains.community.donations import THREE_DECIMAL, ZERO_D
 from ingestion_pipeline.domains.community.stripe import APPLIED, fact_of
 from ingestion_pipeline.settings import PROJECT_ROOT
 from ingestion_pipeline_tests.domains.community.stripe_events import (
+    METADATA,
     PAID_AT,
     charge_refunded,
     dispute,
@@ -72,6 +73,29 @@ def test_a_bank_transfer_is_credited_once_it_arrives() -> None:
     assert ("paid", FULL, datetime.fromtimestamp(PAID_AT + 86_400, tz=UTC)) == (made.status, made.net, made.paid_at)
 
 
+def test_a_donation_is_paid_when_stripe_first_said_so() -> None:
+    """Another event object of the same state, a day later, moves no money to another day; nor does a later attempt."""
+    for later in (intent(at=86_400), session(at=86_400), session("async_payment_succeeded", at=86_400)):
+        events = [intent("processing", at=-5), intent(), later]
+        assert {datetime.fromtimestamp(PAID_AT, tz=UTC)} == {
+            made_of(*order).paid_at for order in itertools.permutations(events)
+        }
+
+
+def test_where_metadata_disagree_the_payment_intent_is_right() -> None:
+    """Then the session, then the charge; each for itself: what one does not say, another may."""
+    said = {"ruleId": "rule_of_intent", "donorId": "carol"}
+    events = [
+        intent(metadata=said),
+        session(metadata={**METADATA, "ruleId": "rule_of_session", "message": ""}),
+        charge_refunded(500, metadata={"message": "of the charge", "authorId": "grace"}),
+    ]
+    (made,) = {made_of(*order) for order in itertools.permutations(events)}
+    assert ("rule_of_intent", "ada", "carol", "of the charge") == (
+        made.rule_id, made.author_id, made.donor_id, made.message
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("events", "expected"),
     [
@@ -91,6 +115,20 @@ def test_a_bank_transfer_is_credited_once_it_arrives() -> None:
             ("partially_refunded", "5.00", "0.00"),
         ),
         ([refund(1000), refund(1000, "updated", status="canceled", at=101)], ("paid", "0.00", "0.00")),
+        (
+            [
+                charge_refunded(1000), refund(1000, "failed", at=300), charge_refunded(500, at=400),
+                refund(1000, "updated", status="failed", at=500),
+            ],
+            ("partially_refunded", "5.00", "0.00"),
+        ),
+        (
+            [
+                charge_refunded(2000), refund(500, "failed", at=300), charge_refunded(1500, at=400),
+                refund(500, "updated", status="failed", at=500),
+            ],
+            ("partially_refunded", "15.00", "0.00"),
+        ),
         ([refund(9000)], ("refunded", "25.00", "0.00")),
         ([dispute("created", "needs_response")], ("disputed", "0.00", "25.00")),
         ([dispute("created", "needs_response", amount=700)], ("disputed", "0.00", "7.00")),
@@ -100,6 +138,7 @@ def test_a_bank_transfer_is_credited_once_it_arrives() -> None:
         ([dispute("closed", "lost")], ("lost", "0.00", "25.00")),
         ([dispute("closed", "a word of next year")], ("disputed", "0.00", "25.00")),
         ([dispute("closed", "lost", amount=2300, currency="eur")], ("lost", "0.00", "25.00")),
+        ([dispute("closed", "lost", amount=500, currency="eur")], ("lost", "0.00", "25.00")),
         ([dispute("created", "needs_response"), dispute("closed", "won", at=900)], ("paid", "0.00", "0.00")),
         ([dispute("funds_withdrawn", "needs_response"), dispute("created", "under_review")], ("disputed", "0.00", "25.00")),
         ([dispute("closed", "lost"), dispute("funds_reinstated", "won", at=900)], ("paid", "0.00", "0.00")),
@@ -217,6 +256,8 @@ STORY = [
     dispute("funds_withdrawn", "needs_response", at=400),
     dispute("updated", "under_review", at=500),
     dispute("closed", "lost", at=600),
+    refund(500, "updated", key="re_2", at=700, status="failed"),
+    intent(at=800, metadata={**METADATA, "ruleId": "rule_2"}),
 ]
 
 
@@ -224,7 +265,7 @@ STORY = [
     "events",
     [
         [STORY[0], STORY[2], STORY[3], STORY[4], STORY[5]],
-        [STORY[3], STORY[5], STORY[6], STORY[7]],
+        [STORY[3], STORY[5], STORY[7], STORY[12], STORY[13]],
         [STORY[2], STORY[3], STORY[8], STORY[9], STORY[11]],
         [STORY[1], intent("payment_failed"), intent("succeeded"), session(metadata={"anonymous": "1"}), STORY[4]],
     ],

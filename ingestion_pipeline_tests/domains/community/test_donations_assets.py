@@ -1,7 +1,9 @@
 """The asset says which days have changed; the sensor asks for runs; the checks notice what is wrong."""
 
+import signal
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -9,6 +11,7 @@ import psycopg
 import pytest
 
 from ingestion_pipeline.core.ids import new_id
+from ingestion_pipeline.core.windows import Window
 from ingestion_pipeline.domains.community.donations_assets import ASSETS
 from ingestion_pipeline.domains.community.donations_automation import (
     JOBS,
@@ -16,16 +19,18 @@ from ingestion_pipeline.domains.community.donations_automation import (
     SENSORS,
     community_donations_sensor,
 )
-from ingestion_pipeline.domains.community.donations_checks import CHECKS, COMPARED
+from ingestion_pipeline.domains.community.donations_checks import CHECKS, COMPARED, differing
 from ingestion_pipeline.domains.community.donations_ledger import apply_donations, dirty_days
 from ingestion_pipeline.domains.community.donations_tables import DONATIONS
 from ingestion_pipeline.orchestration.partitions import range_tags
 from ingestion_pipeline.storage.postgres import Postgres
+from ingestion_pipeline_tests.children import python
 from ingestion_pipeline_tests.domains.community.stripe_events import (
     PAID_AT,
     charge_refunded,
     deliver,
     intent,
+    rows_of,
     session,
 )
 
@@ -101,12 +106,46 @@ def test_a_day_that_a_killed_run_did_not_report_is_reported_by_the_next(
     assert [1] == days_reported(own_instance)["2026-03-05"]
 
 
+# Builds the day that is dirty, and is killed as soon as that is settled.
+BUILDER = """
+import os, signal, sys
+import dagster as dg
+from ingestion_pipeline.domains.community import donations_assets
+from ingestion_pipeline.storage.postgres import Postgres
+
+settle = donations_assets.settle_dirty_days
+
+def settled(*arguments):
+    settle(*arguments)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+donations_assets.settle_dirty_days = settled
+instance = dg.DagsterInstance.local_temp(sys.argv[2])
+resources = {"postgres": Postgres(sys.argv[1])}
+dg.materialize([*donations_assets.ASSETS], instance=instance, partition_key="2026-03-05", resources=resources)
+"""
+
+
+def test_a_day_is_reported_before_it_is_settled(worker_url: str, postgres: Postgres, tmp_path: Path) -> None:
+    """Also the day that the run is for: the run may end between the two, and nothing else says that it has changed."""
+    deliver(postgres, intent(), intent(pi="pi_2", at=86_400))
+    with python(BUILDER, worker_url, str(tmp_path)) as child:
+        child.communicate(timeout=120)
+        assert -signal.SIGKILL == child.returncode
+    assert [] == dirty_days(postgres)
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        assert {"2026-03-05": [1], "2026-03-06": [1]} == days_reported(instance)
+
+
 def test_a_donation_before_the_first_partition_holds_nothing_up(
     own_instance: dg.DagsterInstance, postgres: Postgres
 ) -> None:
-    deliver(postgres, intent(at=-PAID_AT))
-    built(own_instance, postgres)
-    assert (["2026-03-05"], []) == (list(days_reported(own_instance)), dirty_days(postgres))
+    """The run says that there was one: no partition has it."""
+    deliver(postgres, intent(at=-PAID_AT), intent(pi="pi_2", at=86_400))
+    result = built(own_instance, postgres)
+    (step,) = result.asset_materializations_for_node("community__donations")[-1:]
+    assert (1, 1) == (step.metadata["days_changed"].value, step.metadata["days_before_the_first"].value)
+    assert (["2026-03-05", "2026-03-06"], []) == (sorted(days_reported(own_instance)), dirty_days(postgres))
 
 
 def test_the_sensor_asks_for_one_run_while_events_wait(own_instance: dg.DagsterInstance, postgres: Postgres) -> None:
@@ -142,8 +181,8 @@ def test_the_hourly_job_builds_a_range_of_days_with_its_checks(
         instance=own_instance, tags=range_tags(date(2026, 3, 4), date(2026, 3, 6))
     )
     assert result.success
-    expected = {"2026-03-04": [0], "2026-03-05": [1], "2026-03-06": [1], "2026-03-14": [1]}
-    assert expected == days_reported(own_instance)
+    expected = {"2026-03-04": {0}, "2026-03-05": {1}, "2026-03-06": {1}, "2026-03-14": {1}}
+    assert expected == {day: set(counts) for day, counts in days_reported(own_instance).items()}
     assert [True] * 3 == [it.passed for it in result.get_asset_check_evaluations()]
 
 
@@ -164,7 +203,8 @@ def test_good_donations_pass_all_checks(own_instance: dg.DagsterInstance, postgr
 
 
 @pytest.mark.parametrize(
-    "column", ["refunded = 11", "disputed = 1", "rule_id = 'x'", "message = null", "currency = 'EUR'"]
+    "column",
+    ["refunded = 11", "disputed = 1", "rule_id = 'x'", "message = null", "currency = 'EUR'", "author_id = 'mallory'"],
 )
 def test_a_row_that_is_not_what_its_facts_make_is_told(
     own_instance: dg.DagsterInstance, postgres: Postgres, column: str
@@ -173,6 +213,26 @@ def test_a_row_that_is_not_what_its_facts_make_is_told(
     built(own_instance, postgres)
     postgres.execute(f"update community.donations set {column} where payment_intent = 'pi_1'")
     assert {"donations_are_what_their_facts_make": (1, "ERROR")} == broken(postgres, own_instance)
+
+
+def test_an_event_that_is_applied_during_the_check_breaks_no_claim(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Donations and their facts are read as of one instant."""
+    deliver(postgres, intent(at=NOW))
+    apply_donations(postgres, run_id="run-1")
+    read = postgres.read
+
+    def reading(query: str, parameters: Any = None) -> list[dict[str, Any]]:
+        rows = read(query, parameters)
+        deliver(postgres, charge_refunded(1000, at=NOW))
+        apply_donations(postgres, run_id="run-2")
+        return rows
+
+    monkeypatch.setattr(postgres, "read", reading)
+    today = TODAY.date()
+    assert [] == differing(postgres, Window.of_days(today, today))
+    assert [(1,)] == rows_of(postgres, "select count(*) from community.donations where refunded = 10")
 
 
 def test_a_donation_whose_facts_are_gone_is_told(own_instance: dg.DagsterInstance, postgres: Postgres) -> None:
@@ -210,4 +270,4 @@ def test_money_that_reaches_nobody_is_told(own_instance: dg.DagsterInstance, pos
 
 
 def test_the_check_compares_every_column_that_facts_decide() -> None:
-    assert set(DONATIONS.column_names) - set(COMPARED) == {"author_id", "paid_on", "updated_at"}
+    assert set(DONATIONS.column_names) - set(COMPARED) == {"author_id", "author_is_rules", "paid_on", "updated_at"}

@@ -1,7 +1,9 @@
 """Events in a real database: the donations that they make, the days that they change, who may see them."""
 
 import itertools
+import json
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -9,15 +11,21 @@ from typing import Any
 import psycopg
 import pytest
 
+from ingestion_pipeline.core.ids import digest
+from ingestion_pipeline.core.windows import Window
+from ingestion_pipeline.domains.community.donations_checks import differing
 from ingestion_pipeline.domains.community.donations_ledger import (
     Report,
     apply_donations,
     dirty_days,
     settle_dirty_days,
 )
-from ingestion_pipeline.domains.community.stripe import DELIVERY_TYPES
+from ingestion_pipeline.domains.community.stripe import DELIVERY_TYPES, EVENT_TYPE
 from ingestion_pipeline.domains.operations.delivery_replay import Selection, replay
+from ingestion_pipeline.domains.operations.received import Provenance, Reader
+from ingestion_pipeline.storage.inbox import accept_all
 from ingestion_pipeline.storage.postgres import Postgres
+from ingestion_pipeline_tests.children import until
 from ingestion_pipeline_tests.domains.community.stripe_events import (
     METADATA,
     PAID_AT,
@@ -100,6 +108,18 @@ STORIES: dict[str, Sequence[Any]] = {
         intent(), session(metadata={"anonymous": "1"}, client_reference_id="bob"), session("async_payment_succeeded", at=9),
         charge_refunded(500),
     ],
+    "two rules": [
+        session(metadata={"ruleId": "rule_1"}), intent(metadata={"ruleId": "rule_2"}), charge_refunded(500, metadata={}),
+        charge_refunded(900, metadata={"ruleId": "rule_1"}, at=150),
+    ],
+    "an author withdrawn": [
+        session(metadata={"ruleId": "rule_1", "authorId": "zed"}), charge_refunded(500, metadata={}),
+        session("async_payment_succeeded", metadata={"ruleId": "rule_1"}, at=9), intent(metadata={}),
+    ],
+    "a refund that fails": [
+        intent(), intent(at=86_400), refund(1000, "failed", at=300), charge_refunded(500, at=400),
+        refund(1000, "updated", status="failed", at=500),
+    ],
 }  # fmt: skip
 
 
@@ -115,7 +135,12 @@ def of_payment(sent: dict[str, Any], pi: str, suffix: str) -> dict[str, Any]:
 def test_every_order_of_a_payment_s_events_ends_in_the_same_row(
     postgres: Postgres, story: str, events_per_pass: int
 ) -> None:
-    """Every permutation, of a payment of its own, one event twice; so many events of each payment in a pass."""
+    """Every permutation, of a payment of its own, one event twice; so many events of each payment in a pass.
+
+    Also their author, where rules have one.
+    """
+    rule(postgres, "rule_1", "grace")
+    rule(postgres, "rule_2", "edith")
     orders = [
         [
             of_payment(sent, f"pi_{number}", f"{number}_{place}")
@@ -130,7 +155,7 @@ def test_every_order_of_a_payment_s_events_ends_in_the_same_row(
     assert 1 == len({row[1:] for row in rows})
     states = rows_of(
         postgres,
-        "select distinct object_type, event_created, event_rank, event_type, is_anonymous, "
+        "select distinct object_type, event_created, event_rank, event_type, is_anonymous, settled_at, "
         "state - 'id' - 'payment_intent' from community.donation_facts",
     )
     assert len({state["data"]["object"]["object"] for state in STORIES[story]}) == len(states)
@@ -200,7 +225,11 @@ def test_anonymity_of_one_object_forgets_the_donor_of_all(postgres: Postgres) ->
         postgres, "select * from community.donations"
     )
     assert "bob" not in str(stored).lower()
-    applied(postgres, intent(at=99), session("async_payment_succeeded", at=99))
+    again = {**METADATA, "donorName": "Bob Donor"}
+    applied(
+        postgres, intent(at=99), session("async_payment_succeeded", at=99), charge_refunded(100, metadata=again),
+        refund(100, metadata=again),
+    )  # fmt: skip
     assert [(True, None, None)] == rows_of(
         postgres, "select is_anonymous, donor_id, donor_name from community.donations"
     )
@@ -236,6 +265,102 @@ def test_a_rule_that_is_known_gives_its_author_at_once(postgres: Postgres) -> No
     )
 
 
+def test_an_author_of_a_rule_goes_with_the_rule(postgres: Postgres) -> None:
+    """A payment that turns out to be for another rule, or of which nobody says an author any more, is not kept by it."""
+    rule(postgres, "rule_1", "grace")
+    rule(postgres, "rule_2", "edith")
+    applied(postgres, session(metadata={"ruleId": "rule_1"}))
+    applied(postgres, intent(metadata={"ruleId": "rule_2"}))
+    authors = "select author_id, author_is_rules from community.donations"
+    assert [("edith", True)] == rows_of(postgres, authors)
+    applied(postgres, intent(metadata={"ruleId": "rule_2", "authorId": "ada"}, at=5))
+    assert [("ada", False)] == rows_of(postgres, authors)
+    applied(postgres, intent(metadata={"ruleId": "rule_3"}, at=6))
+    assert [(None, False)] == rows_of(postgres, authors)
+
+
+def digest_of(person: str) -> str:
+    return digest(person.encode())
+
+
+def test_money_that_moves_to_another_author_is_audited(postgres: Postgres) -> None:
+    """Whose it was and whose it is, as digests: they can be erased and the row cannot."""
+    applied(postgres, intent())
+    applied(postgres, intent(at=86_400, metadata={**METADATA, "authorId": "mallory", "ruleId": "rule_2"}))
+    audit = "select subject_digest, details from operations.audit_log order by audit_id"
+    (first, second) = rows_of(postgres, audit)
+    assert (digest_of("ada"), "rule_1") == (first[0], first[1]["rule_id"])
+    expected = {"rule_id": "rule_2", "was_rule_id": "rule_1", "was_author_digest": digest_of("ada")}
+    assert (digest_of("mallory"), expected) == (second[0], {name: second[1].get(name) for name in expected})
+    assert not any(name in str([first, second]) for name in ("ada'", "mallory", "bob"))
+
+
+def test_money_that_finds_its_author_is_audited(postgres: Postgres) -> None:
+    applied(postgres, intent(metadata={"ruleId": "rule_1"}), intent(pi="pi_2"))
+    rule(postgres, "rule_1", "grace")
+    assert 1 == apply_donations(postgres, run_id="run-2").attributed
+    rows = rows_of(
+        postgres,
+        "select actor, subject_digest, details from operations.audit_log where action = 'donation attributed'",
+    )
+    details = {"payment_intent": "pi_1", "rule_id": "rule_1", "run_id": "run-2"}
+    assert [("pipeline", digest_of("grace"), details)] == rows
+
+
+FORGET = (
+    "insert into community.forgotten_payments (payment_intent, forgets_donor, forgets_author) "
+    "values ('pi_1', :donor, :author)"
+)
+GIVEN = {**METADATA, "donorName": "Bob Donor"}
+
+
+def told_of_people(postgres: Postgres) -> str:
+    """All that donations and their facts say."""
+    tables = ("donations", "donation_facts")
+    return str([rows_of(postgres, f"select to_jsonb(kept) from community.{table} as kept") for table in tables])
+
+
+def test_what_stripe_says_of_a_forgotten_donor_is_kept_without_them(postgres: Postgres) -> None:
+    """Of every object, known or new; also what they wrote. The author and the money are what they were."""
+    postgres.execute(FORGET, {"donor": True, "author": False})
+    applied(
+        postgres, session(metadata=GIVEN, client_reference_id="bob"), intent(metadata=GIVEN),
+        charge_refunded(1000, metadata=GIVEN), refund(1000, metadata=GIVEN),
+    )  # fmt: skip
+    assert not any(word in told_of_people(postgres).lower() for word in ("bob", "thank you"))
+    columns = "author_id, is_anonymous, donor_id, donor_name, message, net"
+    expected = [("ada", True, None, None, None, Decimal(15))]
+    assert expected == rows_of(postgres, f"select {columns} from community.donations")
+    assert [] == differing(postgres, Window.of_days(DAY, DAY))
+
+
+def test_what_stripe_says_of_a_forgotten_author_is_kept_without_them(postgres: Postgres) -> None:
+    """Whoever is the author of the rule by now; the donor is who they were."""
+    rule(postgres, "rule_1", "grace")
+    postgres.execute(FORGET, {"donor": False, "author": True})
+    applied(postgres, session(), intent(), charge_refunded(1000))
+    assert 0 == apply_donations(postgres, run_id="run-2").attributed
+    assert [("bob", None, "rule_1")] == rows_of(
+        postgres, "select donor_id, author_id, rule_id from community.donations"
+    )
+    assert "'ada'" not in told_of_people(postgres)
+
+
+def test_what_was_claimed_before_an_erasure_brings_nobody_back(postgres: Postgres, database_url: str) -> None:
+    """The run has the deliveries in memory as they were; the erasure is committed while it waits for its lock."""
+    deliver(postgres, session(metadata=GIVEN), intent(metadata=GIVEN))
+    with psycopg.connect(database_url) as erasing, ThreadPoolExecutor(1) as pool:
+        erasing.execute("select pg_advisory_xact_lock(hashtextextended('community.donations', 2))")
+        run = pool.submit(apply_donations, postgres, run_id="run-1")
+        waiting = "select count(*) from pg_locks where locktype = 'advisory' and not granted"
+        until(lambda: rows_of(postgres, waiting) == [(1,)])
+        erasing.execute("insert into community.forgotten_payments values ('pi_1', true, true)")
+        erasing.commit()
+        assert 2 == run.result(60).deliveries.processed
+    assert not any(word in told_of_people(postgres).lower() for word in ("bob", "thank you", "'ada'"))
+    assert [(Decimal(25),)] == rows_of(postgres, "select net from community.donations")
+
+
 def test_every_change_is_audited_with_the_request_that_brought_it(postgres: Postgres) -> None:
     """What was it, what is it; no name."""
     sent, back = session(), charge_refunded(2500)
@@ -260,12 +385,36 @@ def test_nobody_else_speaks_for_stripe(postgres: Postgres, signed_by: str) -> No
     assert "signature by Stripe itself" in reason
 
 
+def dropped(postgres: Postgres, *events: Any) -> None:
+    """Events in a file, as docs/donations.md says."""
+    reader = Reader(list(DELIVERY_TYPES.values()))
+    provenance = Provenance(scheme="file", signed_by="file:///drop", default_source="files", origin="events.ndjson#1")
+    bodies = ({"event_type": EVENT_TYPE, "source": "stripe", "id": it["id"], "data": it, "note": "x"} for it in events)
+    with postgres.transaction() as connection:
+        accept_all(connection, [reader.read(json.dumps(body).encode(), provenance).delivery for body in bodies])
+
+
 def test_an_event_from_the_drop_folder_is_applied(postgres: Postgres) -> None:
-    """Whoever may write there is an operator: this is how events that Stripe has given up sending come in."""
-    deliver(postgres, intent(), signed_by="file:///drop")
-    postgres.execute("update operations.deliveries set origin = 'events.ndjson#1', scheme = 'file'")
-    assert 1 == apply_donations(postgres, run_id="run-1").deliveries.processed
-    assert 1 == len(donations(postgres))
+    """Whoever may write there is an operator: this is how events that Stripe has given up sending come in.
+
+    It takes the place of nothing that Stripe sent; and no more of it is kept than of Stripe's own.
+    """
+    sent = [session(), charge_refunded(1000), event("customer.created", {"id": "cus_1", "email": "bob@example.org"})]
+    deliver(postgres, sent[0])
+    dropped(postgres, intent(), *sent)
+    assert 4 == apply_donations(postgres, run_id="run-1").deliveries.processed
+    assert [("pi_1", Decimal(15))] == [(row[0], row[9]) for row in donations(postgres)]
+    payloads = str(rows_of(postgres, "select payload from operations.deliveries where origin = 'events.ndjson#1'"))
+    assert "pi_1" in payloads
+    assert not any(word in payloads for word in ("bob@example.org", "4242", "billing_details", "note"))
+
+
+def test_a_wrong_event_from_the_drop_folder_dies_with_no_more_than_is_used(postgres: Postgres) -> None:
+    dropped(postgres, intent(amount_received="12", metadata={**METADATA, "anonymous": "yes"}))
+    assert 1 == apply_donations(postgres, run_id="run-1").deliveries.dead
+    ((payload,),) = rows_of(postgres, "select payload::text from operations.deliveries")
+    assert '"amount_received": "12"' in payload
+    assert "bob" not in payload
 
 
 def test_a_delivery_that_is_no_event_dies_alone(postgres: Postgres) -> None:
@@ -289,7 +438,10 @@ def test_roles_see_what_is_theirs(postgres: Postgres, database_url: str) -> None
     applied(postgres, intent(), session())
     for role, statement in (
         ("pipeline_intake", "select count(*) from community.donations"),
-        ("pipeline_intake", "insert into community.dirty_days values (now(), 'x')"),
+        ("pipeline_intake", "insert into community.dirty_days values ('donations', now(), 'x')"),
+        ("pipeline_intake", "select count(*) from community.forgotten_payments"),
+        ("pipeline_reader", "select count(*) from community.forgotten_payments"),
+        ("pipeline_worker", "delete from community.forgotten_payments"),
         ("pipeline_intake", "select community.store_donations('[]', 'x')"),
         ("pipeline_reader", "select donor_name from community.donations"),
         ("pipeline_reader", "select count(*) from community.donation_facts"),

@@ -25,7 +25,6 @@ from ingestion_pipeline_tests.domains.community.boards import (
     Rule,
     boards_of,
     expected_boards,
-    of_authors,
     some_metrics,
     some_rules,
 )
@@ -44,7 +43,6 @@ def inputs(rules: Sequence[Rule], metrics: Sequence[Metric], day: date = DAY) ->
     labels += [(it.rule_id, "MODEL", it.model) for it in rules if it.model is not None]
     return Inputs(
         rule_days=_days(metrics, day),
-        author_days=_days(list(of_authors(metrics, rules).values()), day),
         rules=_table(_RULES_SCHEMA, [(it.rule_id, it.author_id, it.is_deleted) for it in rules]),
         labels=_table(_LABELS_SCHEMA, labels),
     )

@@ -7,6 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from ingestion_pipeline.core.ids import digest
 from ingestion_pipeline.domains.community.notifications_openapi import DEFAULT_ROWS
 from ingestion_pipeline.domains.community.notifications_targets import SCHEMES, target_of, target_problem
 from ingestion_pipeline.storage.embedded import EmbeddedServer
@@ -107,12 +108,14 @@ def test_without_a_person_no_preferences_are_set(service: Served) -> None:
 
 
 def test_setting_preferences_is_in_the_audit_log_without_the_target(service: Served) -> None:
+    """Nor whose they are, in clear: rows of the log outlive an erasure."""
     service.put({"target": SLACK})
     (row,) = service.owner.execute(
-        "select actor, details::text from operations.audit_log where action = 'notification_preferences' "
+        "select actor, details::text, subject_digest "
+        "from operations.audit_log where action = 'notification_preferences' "
         "order by audit_id desc limit 1"
     ).fetchall()
-    assert "ada" == row[0]
+    assert ("person", digest(b"ada")) == (row[0], row[2])
     assert '"sets_target": true' in row[1]
     assert CANARY not in row[1]
 

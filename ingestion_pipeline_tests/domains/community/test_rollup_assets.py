@@ -7,18 +7,24 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from ingestion_pipeline.domains.community.rollup_automation import DAILY_TABLES
+from ingestion_pipeline.domains.community.content_assets import rules
+from ingestion_pipeline.domains.community.content_automation import community_rules_job
+from ingestion_pipeline.domains.community.donations_tables import DONATIONS
+from ingestion_pipeline.domains.community.rollup_assets import ASSETS
+from ingestion_pipeline.domains.community.rollup_automation import DAILY_TABLES, JOBS
 from ingestion_pipeline.domains.community.rollup_tables import (
     AUTHOR_METRICS_DAILY,
     EXCLUDED_EVENTS_DAILY,
     RULE_METRICS_DAILY,
 )
 from ingestion_pipeline.orchestration.derived import asset_keys
+from ingestion_pipeline.orchestration.partitions import DAILY, range_tags
+from ingestion_pipeline.orchestration.resources import RESOURCES
 from ingestion_pipeline.orchestration.staleness import Builds
 from ingestion_pipeline.settings import Settings
 from ingestion_pipeline.storage.lake import Lake
 from ingestion_pipeline.storage.postgres import Postgres
-from ingestion_pipeline_tests.domains.community.rolled import DAY, DEFS, Rolled, event, prepare
+from ingestion_pipeline_tests.domains.community.rolled import DAY, DEFS, QUIET, Rolled, event, prepare
 
 TABLES = (RULE_METRICS_DAILY, EXCLUDED_EVENTS_DAILY, AUTHOR_METRICS_DAILY)
 NEXT = DAY + timedelta(days=1)
@@ -60,7 +66,7 @@ def test_days_are_filled_and_their_checks_hold(rolled: Rolled) -> None:
     )
     first = rolled.run(DAY, NEXT)
     assert [] == failed_checks(first)
-    assert 6 == len(first.get_asset_check_evaluations())
+    assert 7 == len(first.get_asset_check_evaluations())
     rows = [rolled.rows(table, day) for table in TABLES for day in (DAY, NEXT)]
     (rule,), (copied,), excluded, nothing, (author,), nobody = rows
     assert ("r1", "ada", 5, 3, 5.0) == tuple(
@@ -115,7 +121,7 @@ def test_a_refund_dirties_its_day_and_leaves_the_rules_alone(rolled: Rolled) -> 
         ":currency, :received, 0, 0, 'paid', '2026-03-02T10:00Z', :live, now())"
     )
     gifts = [
-        {"id": "p1", "rule": "r1", "author": None, "currency": "USD", "received": "0.10", "live": True},
+        {"id": "p1", "rule": "r1", "author": "ada", "currency": "USD", "received": "0.10", "live": True},
         {"id": "p2", "rule": None, "author": "ada", "currency": "USD", "received": "0.20", "live": True},
         {"id": "p3", "rule": None, "author": "ada", "currency": "JPY", "received": "500", "live": True},
         {"id": "p4", "rule": None, "author": "ada", "currency": "USD", "received": "99", "live": False},
@@ -142,6 +148,51 @@ def test_a_refund_dirties_its_day_and_leaves_the_rules_alone(rolled: Rolled) -> 
         changed(told(result, "author_metrics_daily")[str(DAY)]),
     )
     assert {"USD": "0.20"} == rolled.rows(AUTHOR_METRICS_DAILY)[0]["donations_net"]
+
+
+def test_an_author_has_a_rule_on_every_day(rolled: Rolled) -> None:
+    """Published late, then given away: days that no event says anything of are outdated, and mended by one build."""
+    history, donations = dg.AssetSpec(["events", "event_history"], partitions_def=DAILY), DONATIONS.asset_key
+    defs = dg.Definitions(
+        [history, dg.AssetSpec(list(donations), partitions_def=DAILY), *ASSETS, rules],
+        jobs=[community_rules_job, *JOBS],
+        resources=RESOURCES,
+    )
+    stores = {"settings": rolled.settings, "postgres": rolled.postgres, "lake": rolled.lake}
+    last = DAY + timedelta(days=2)
+
+    def run(job: str, first: date, last: date) -> None:
+        tags = range_tags(first, last)
+        executed = defs.resolve_job_def(job).execute_in_process(
+            instance=rolled.instance, tags=tags, resources=stores, run_config=QUIET
+        )
+        assert executed.success
+
+    def outdated() -> list[date]:
+        keys = asset_keys(DAILY_TABLES)
+        return sorted(Builds(rolled.instance, defs.get_repository_def().asset_graph).outdated(keys))
+
+    def figures() -> list[list[tuple[str, int, int]]]:
+        days = [DAY, NEXT, last]
+        rows = [rolled.rows(AUTHOR_METRICS_DAILY, day) for day in days]
+        return [[(row["author_id"], row["views"], row["votes_up"]) for row in of_day] for of_day in rows]
+
+    events = [event(hours=12), event(hours=36), event(hours=60), event("VOTE", hours=60, value=1, user_id="ada")]
+    rolled.store(*events)
+    run("community_rules_job", DAY, last)
+    run("community_daily_job", DAY, last)
+    assert ([[], [], []], []) == (figures(), outdated())
+    events.append(event("rule.published", hours=1, user_id="ada", event_category="content"))
+    rolled.store(*events)
+    run("community_rules_job", DAY, DAY)
+    assert [DAY, NEXT, last] == outdated()
+    run("community_daily_job", DAY, last)
+    assert ([[("ada", 1, 0)]] * 3, []) == (figures(), outdated())
+    given = event("rule.updated", hours=61, event_category="content", event_data='{"authorId": "grace"}')
+    rolled.store(*events, given)
+    run("community_rules_job", DAY, last)
+    run("community_daily_job", DAY, last)
+    assert ([[("grace", 1, 0)], [("grace", 1, 0)], [("grace", 1, 1)]], []) == (figures(), outdated())
 
 
 def test_flags_can_be_applied_to_history_again(rolled: Rolled) -> None:

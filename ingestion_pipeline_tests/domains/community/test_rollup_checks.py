@@ -11,6 +11,7 @@ from ingestion_pipeline.domains.community.rollup_checks import (
     impossible_trends,
     unequal_authors,
     unequal_days,
+    unequal_donations,
     unequal_exclusions,
 )
 from ingestion_pipeline.domains.events.tables import EVENT_HISTORY
@@ -61,3 +62,41 @@ def test_sums_that_are_not_those_of_the_history_are_told(postgres: Postgres, lak
     assert [{"day": DAY, "views": "1 of 2", "copies": "0 of 1", "votes": "0 of 1"}] == unequal_days(
         postgres, lake, WINDOW
     )
+
+
+GIFT = (
+    "insert into community.donations (payment_intent, author_id, is_anonymous, currency, received, refunded, disputed, "
+    "status, paid_at, is_live, updated_at) values "
+    "(:id, :author, false, :currency, 25, 0, 0, 'paid', '2026-03-02T10:00Z', :is_live, '2026-03-02T10:00Z')"
+)
+FIGURES = (
+    "insert into community.author_metrics_daily values "
+    '(\'2026-03-02\', \'ada\', 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, \'{"USD": "25", "EUR": "25"}\')'
+)
+
+
+def test_donations_that_are_not_the_ledgers_are_told(postgres: Postgres, lake: Lake) -> None:
+    """To the cent; a change that is yet to be rolled up explains them. Nobody's, and those of test mode, do not count."""
+
+    def explained() -> list[bool]:
+        return [row["is_explained"] for row in unequal_donations(postgres, lake, WINDOW)]
+
+    gifts = [("1", "ada", "USD", True), ("2", "ada", "EUR", True), ("3", None, "USD", True), ("4", "ada", "USD", False)]
+    for key, author, currency, is_live in gifts:
+        postgres.execute(GIFT, {"id": key, "author": author, "currency": currency, "is_live": is_live})
+    assert [False] == explained()
+    postgres.execute(FIGURES)
+    assert [] == explained()
+    postgres.execute("update community.donations set refunded = 0.01 where payment_intent = '2'")
+    assert [{"USD": "25", "EUR": "24.99"}] == [it["net_of_ledger"] for it in unequal_donations(postgres, lake, WINDOW)]
+    postgres.execute("select community.mark_dirty_days('{2026-03-03}', 'a test')")
+    assert [False] == explained()
+    postgres.execute("select community.mark_dirty_days('{2026-03-02}', 'a test')")
+    assert [True] == explained()
+    postgres.execute("delete from community.dirty_days")
+    postgres.execute("update community.donations set updated_at = clock_timestamp() where payment_intent = '2'")
+    assert [True] == explained()
+    postgres.execute("update community.donations set refunded = received, updated_at = '2026-03-02Z'")
+    assert [(None, False)] == [
+        (it["of_ledger"], it["is_explained"]) for it in unequal_donations(postgres, lake, WINDOW)
+    ]

@@ -76,7 +76,7 @@ def test_what_is_wrong_is_refused_by_name(intake: Intake) -> None:
     """And nothing is asked for."""
     wrong = {
         "daysToProcess": [{"daysToProcess": 0}, {"daysToProcess": 31}, {"daysToProcess": "7"}],
-        "date": [{"date": "yesterday"}, {"date": "2026-03-02T00:00:00"}, {"date": "1999-01-01"}, {"date": 1}],
+        "date": [{"date": "yesterday"}, {"date": "2026-03-02T00:00:00"}, {"date": "9999-01-01"}, {"date": 1}],
         "dryRun": [{"dryRun": "yes"}],
         "other": [{"other": 1}],
     }

@@ -10,6 +10,7 @@ import dagster as dg
 import psycopg
 import pytest
 
+from ingestion_pipeline.core.clock import utc_now
 from ingestion_pipeline.core.windows import Window
 from ingestion_pipeline.domains.community.content_assets import ASSETS
 from ingestion_pipeline.domains.community.content_automation import JOBS, SCHEDULES, SENSORS
@@ -21,6 +22,7 @@ from ingestion_pipeline.domains.community.content_tables import (
     SEARCH_DOCUMENTS,
     TABLES,
 )
+from ingestion_pipeline.domains.community.donations_ledger import dirty_days, settle_dirty_days
 from ingestion_pipeline.domains.community.rules import apply_days
 from ingestion_pipeline.domains.events.tables import EVENT_HISTORY
 from ingestion_pipeline.orchestration.partitions import DAILY, range_tags
@@ -186,6 +188,47 @@ def test_what_the_lake_has_forgotten_stays(stores: Stores, database_url: str) ->
     assert "Tests first" == stores.rule()[0]
 
 
+ROLLED_UP = """
+insert into community.rule_metrics_daily
+select day, rule, null, 1, 0, 0, 0, 0, 0, 0, 1, 1, 0
+from unnest(%s::date[]) as day, unnest(%s::text[]) as rule
+"""
+DAYS = [date(2026, 3, day) for day in (1, 4, 9)]
+
+
+def roll_up(stores: Stores, days: Sequence[date], *rules: str) -> None:
+    """These rules had an event on each of the days."""
+    with stores.postgres.transaction() as connection:
+        connection.execute(ROLLED_UP, [list(days), list(rules)])
+
+
+def test_another_author_is_one_on_all_days(stores: Stores) -> None:
+    """Those on which the rule was rolled up, and of which no event has expired; what else changes dirties none."""
+    expired = utc_now().date() - timedelta(days=800)
+    roll_up(stores, [expired, *DAYS], "r1", "r2")
+    roll_up(stores, [date(2026, 3, 5)], "r2")
+
+    def dirty() -> list[date]:
+        days = dirty_days(stores.postgres, RULES.name)
+        settle_dirty_days(stores.postgres, days)
+        return [it.day for it in days]
+
+    events = [event("published", **PUBLISHED)]
+    stores.history(*events)
+    stores.apply()
+    assert DAYS == dirty()
+    events += [event("updated", hours=1, title="New"), event("published", "r2", title="Of nobody")]
+    stores.history(*events)
+    stores.apply()
+    assert [] == dirty()
+    stores.history(*events, event("updated", hours=2, authorId="bob"))
+    stores.apply()
+    assert DAYS == dirty()
+    stores.history()
+    stores.apply()
+    assert DAYS == dirty()
+
+
 def test_what_is_no_text_is_not_taken(stores: Stores) -> None:
     """Events of before the schema may say anything."""
     stores.history(event("published", title="T", tags="tdd"), event("published", "r2", title="T", tags=[1, "a", None]))
@@ -253,6 +296,20 @@ def test_the_assets_are_built_with_their_checks(
     content = run("community_content_job", settings, stores, instance)
     ours = run("community_rules_checks_job", settings, stores, instance)
     assert dict.fromkeys(expected, False) == checks(content) | checks(ours)
+
+
+def test_days_of_another_author_count_as_built_again(
+    settings: Settings, stores: Stores, instance: dg.DagsterInstance
+) -> None:
+    """So that what is derived of them is recomputed; events of theirs that are late are read on the way."""
+    roll_up(stores, DAYS, "r1")
+    late = event("published", "r3", hours=48, title="Late")  # of a day that nobody asks for
+    stores.history(event("published", **PUBLISHED), late)
+    result = run("community_rules_job", settings, stores, instance, tags=range_tags(date(2026, 3, 2), date(2026, 3, 2)))
+    found = result.asset_materializations_for_node("community__rules")
+    assert {str(day) for day in (*DAYS, date(2026, 3, 2))} == {it.partition for it in found}
+    assert ["r1", "r3"] == [rule["rule_id"] for rule in stores.rules()]
+    assert [] == dirty_days(stores.postgres, RULES.name)
 
 
 def test_all_is_on_and_every_table_is_built() -> None:

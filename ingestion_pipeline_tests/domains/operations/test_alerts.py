@@ -110,8 +110,12 @@ def test_what_never_ran_and_what_is_not_mirrored_says_nothing() -> None:
 
 
 def test_data_of_more_than_thirty_days_ago_are_an_alert() -> None:
-    """Not of thirty days to the second; of an asset whose age nobody knows nothing is said."""
-    rows = [fresh("PASS", data_as_of=NOW - 30 * DAY), fresh("PASS", asset_key="x/none")]
+    """Not of thirty days to the second, nor where data may be of any age; of an asset whose age nobody knows nothing is said."""
+    rows = [
+        fresh("PASS", data_as_of=NOW - 30 * DAY),
+        fresh("PASS", asset_key="x/none"),
+        fresh("PASS", "UNKNOWN", asset_key="community/donations", data_as_of=NOW - 90 * DAY),
+    ]
     assert {} == raised(data_age(rows, [], NOW, fundamentals_days=30))
     old = [fresh("PASS", data_as_of=NOW - 30 * DAY - SECOND)]
     assert {"data:market/bars": "warning"} == raised(data_age(old, [], NOW, fundamentals_days=30))

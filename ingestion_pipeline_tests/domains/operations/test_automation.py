@@ -288,6 +288,14 @@ def stored_rows(database_url: str, now: datetime) -> None:
                         delivery(connection, status, at)
                 elif name == "cron_logs":
                     connection.execute("insert into operations.cron_logs (path, started_at) values ('/', %s)", [at])
+                elif name == "rejects":
+                    for source in ("crawl", "events"):
+                        reject = [source, f"{source} {age}", at, at]
+                        connection.execute(
+                            "insert into operations.rejects (source, payload_digest, first_seen_at, last_seen_at, reason, "
+                            "payload) values (%s, %s, %s, %s, 'wrong', '{}')",
+                            reject,
+                        )
         connection.execute(
             "insert into operations.jobs (job_type, owner_id, run_at) values ('a', 'x', now() - interval '1 year')"
         )
@@ -304,7 +312,7 @@ def delivery(connection: psycopg.Connection[Any], status: str, at: datetime) -> 
 
 
 def test_upkeep_removes_rows_that_have_long_been_over_and_no_others(postgres: Postgres, database_url: str) -> None:
-    """Ninety days after their end; never what waits for somebody: pending and dead deliveries, open alerts."""
+    """Ninety days after their end, rejects a year after they last came; never what waits for somebody: pending and dead deliveries, open alerts."""
     now = utc_now()
     stored_rows(database_url, now)
     for age in (91, 89):
@@ -314,7 +322,7 @@ def test_upkeep_removes_rows_that_have_long_been_over_and_no_others(postgres: Po
         with postgres.transaction() as connection:
             connection.execute("select operations.claim_notices(10, '1 minute', %s, %s)", [QUIET_TIME, at + QUIET_TIME])
     raise_alert(postgres, Alert("info", "open"), "open", now=now - 365 * DAY)
-    removed = {"alerts": 1, "jobs": 1, "deliveries": 2, "cron_logs": 1, "metrics": 0}
+    removed = {"alerts": 1, "jobs": 1, "deliveries": 2, "cron_logs": 1, "rejects": 1, "metrics": 0}
     assert removed == remove_old(postgres, now=now)
     assert dict.fromkeys(removed, 0) == remove_old(postgres, now=now)
     with psycopg.connect(database_url) as connection:
@@ -325,7 +333,7 @@ def test_upkeep_removes_rows_that_have_long_been_over_and_no_others(postgres: Po
         statuses = connection.execute(
             "select status, count(*) from operations.deliveries group by 1 order by 1"
         ).fetchall()
-    assert {"alerts": 2, "jobs": 2, "deliveries": 5, "cron_logs": 1} == left
+    assert {"alerts": 2, "jobs": 2, "deliveries": 5, "cron_logs": 1, "rejects": 3} == left
     assert [("dead", 2), ("pending", 1), ("processed", 1), ("rejected", 1)] == statuses
 
 

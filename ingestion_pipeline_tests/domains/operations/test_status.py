@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ingestion_pipeline.domains.operations.status import freshness, health
+from ingestion_pipeline.domains.operations.status import MOST_WEAK, freshness, health
 
 NOW = datetime(2026, 3, 31, 12, tzinfo=UTC)
 
@@ -28,6 +28,19 @@ def figures(*, checked: timedelta = timedelta(), **services: tuple[str, list[str
             }
         }
     ]
+
+
+def asset(key: str, state: str, data_state: str) -> dict[str, Any]:
+    return {
+        "asset_group": "market",
+        "asset_key": key,
+        "state": state,
+        "data_state": data_state,
+        "last_materialized_at": None,
+        "data_as_of": None,
+        "reason": None,
+        "now": NOW,
+    }
 
 
 def test_the_worst_is_said_first() -> None:
@@ -69,16 +82,16 @@ def test_no_more_reasons_than_one_reads() -> None:
 )
 def test_an_asset_is_as_fresh_as_the_worse_of_its_states(state: str, data_state: str, worst: str) -> None:
     """A table without a time of its data is judged by when it was built."""
-    asset = {
-        "asset_group": "market",
-        "asset_key": "market/markets",
-        "state": state,
-        "data_state": data_state,
-        "last_materialized_at": None,
-        "data_as_of": None,
-        "reason": None,
-        "now": NOW,
-    }
-    page = freshness([asset])
+    page = freshness([asset("market/markets", state, data_state)])
     assert f">1 {worst}<" in page
     assert (worst != "PASS") == ("market/markets" in page)
+
+
+def test_however_many_assets_are_late_the_page_stays_short() -> None:
+    """The worst are named, the others counted."""
+    late = [asset(f"market/late_{number}", "WARN", "PASS") for number in range(10_000)]
+    page = freshness([*late, asset("market/gone", "FAIL", "PASS")])
+    assert "market/gone" in page
+    assert MOST_WEAK - 1 == page.count("market/late_")
+    assert f"and {10_001 - MOST_WEAK:,} more" in page
+    assert "more</li>" not in freshness(late[:MOST_WEAK])
