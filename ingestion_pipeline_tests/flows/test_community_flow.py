@@ -22,6 +22,7 @@ from ingestion_pipeline.domains.community.leaderboard_automation import communit
 from ingestion_pipeline.domains.community.rollup_automation import community_rollups_sensor
 from ingestion_pipeline.domains.events.automation import events_sync_sensor
 from ingestion_pipeline.orchestration.partitions import DAILY, tagged_window
+from ingestion_pipeline_tests.command import eventually
 from ingestion_pipeline_tests.domains.community.stripe_events import (
     METADATA,
     SECRETS,
@@ -142,7 +143,9 @@ def test_views_and_donations_walk_to_the_boards_and_late_ones_make_their_day_ane
         assert [] == walk.problems(walk.run(job, DAY, datetime.now(UTC).date()))
     published = event("rule.published", "ada", 8, data={"title": "Test first", "tags": ["tdd"], "authorId": "ada"})
     seen = [event("VIEW", "b", 9), event("VIEW", "cc", 10), event("FORK", "cc", 11), event("VOTE", "ada", 12)]
-    assert 5 == intake.post("/ingest/events", batch_of(published, *seen)).json()["accepted"]
+    assert 1 == intake.post("/ingest/events", batch_of(published)).json()["accepted"]
+    settle(walk)
+    assert 4 == intake.post("/ingest/events", batch_of(*seen)).json()["accepted"]
     given = {**METADATA, "ruleId": "r1", "authorId": ""}
     pay(intake, session(metadata=given), intent(metadata=given))
 
@@ -165,7 +168,7 @@ def test_views_and_donations_walk_to_the_boards_and_late_ones_make_their_day_ane
     pay(intake, charge_refunded(1000, metadata=given))
     again = settle(walk)
     assert dict.fromkeys(of_the_day, 1) == {key: times for key, times in again.items() if key in of_the_day}
-    assert [("r1", 12.0, 2)] == board(intake)
+    eventually(lambda: [("r1", 12.0, 2)] == board(intake))  # the intake forgets the old board within a second
     assert [(str(DAY), 2, 1, {"USD": "15.00"})] == author_days(intake)
     assert not settle(walk)
     assert json.loads(intake.get("/health").text)["status"] == "ok"

@@ -118,7 +118,7 @@ PARAMETERS: dict[str, dict[str, object]] = {
         "scope": "GLOBAL",
         "scope_value": "",
     },
-    "community_leaderboard_differences": WEEK,
+    "community_leaderboard_differences": {**WEEK, "half_life_hours": 48.0},
     "community_notifications_pending": {"now": datetime(2026, 3, 2, tzinfo=UTC), **SINCE},
     "property_accuracy": {**DALLAS},
     "property_comps": {

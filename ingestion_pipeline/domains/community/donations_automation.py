@@ -6,7 +6,7 @@ All on by default.
 import dagster as dg
 
 from ingestion_pipeline.core.clock import utc_now
-from ingestion_pipeline.domains.community.donations_ledger import dirty_days
+from ingestion_pipeline.domains.community.donations_ledger import are_attributable, dirty_days
 from ingestion_pipeline.domains.community.donations_tables import DONATIONS
 from ingestion_pipeline.domains.community.stripe import EVENT_TYPE
 from ingestion_pipeline.orchestration.partitions import DAILY, range_tags
@@ -32,14 +32,16 @@ community_donations_checked_job = dg.define_asset_job(
     job=community_donations_job,
     default_status=dg.DefaultSensorStatus.RUNNING,
     minimum_interval_seconds=SENSOR_SECONDS,
-    description="A run whenever events of Stripe wait to be applied and none is going on.",
+    description="A run whenever events of Stripe wait, or a donation's author has become known, and none is going on.",
 )
 def community_donations_sensor(
     context: dg.SensorEvaluationContext, postgres: dg.ResourceParam[Postgres]
 ) -> dg.RunRequest | dg.SkipReason:
     waiting = sum(due(postgres, [EVENT_TYPE]).values())
-    if not waiting and not dirty_days(postgres):
-        return dg.SkipReason("no event is due, and every day that has changed is reported")
+    if not waiting and not dirty_days(postgres) and not are_attributable(postgres):
+        return dg.SkipReason(
+            "no event is due, every day that has changed is reported, every author that is known is named"
+        )
     for job in (community_donations_job, community_donations_checked_job):
         if runs_going_on(context.instance, job.name):
             return dg.SkipReason(f"a run is queued or going on; {waiting} events are due")

@@ -213,6 +213,11 @@ def _without_forgotten(connection: psycopg.Connection[Any], facts: Sequence[Fact
     ]
 
 
+def are_attributable(postgres: Postgres) -> bool:
+    """Is the author of a donation's rule known by now, and not yet the donation's?"""
+    return bool(postgres.read("community_attributable_donations"))
+
+
 def dirty_days(postgres: Postgres, table_name: str = DONATIONS.name) -> list[DirtyDay]:
     """The days of a table that have changed and are not yet reported as built."""
     with postgres.transaction() as connection, connection.cursor(row_factory=class_row(DirtyDay)) as cursor:

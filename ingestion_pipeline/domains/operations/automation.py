@@ -27,11 +27,16 @@ from ingestion_pipeline.storage.postgres import Postgres
 LAKE_KIND = "dagster/kind/deltalake"
 RUN_FILES_KEPT = timedelta(days=14)
 RUN_FAMILY = "run:"
+# of Stripe's dead ones, which name people, somebody must have looked after a year
+_OVER = (
+    "status in ('processed', 'rejected') "
+    "or (status = 'dead' and source = 'stripe' and settled_at < now() - interval '1 year')"
+)
 # How long rows stay that are over; dead deliveries wait for somebody, whatever their age; rejected events have classes.
 KEPT = {
     "alerts": (timedelta(days=90), "resolved_at < %(end)s and notice is null"),
     "jobs": (timedelta(days=90), "finished_at < %(end)s"),
-    "deliveries": (timedelta(days=90), "status in ('processed', 'rejected') and settled_at < %(end)s"),
+    "deliveries": (timedelta(days=90), f"({_OVER}) and settled_at < %(end)s"),
     "cron_logs": (timedelta(days=90), "started_at < %(end)s"),
     "rejects": (timedelta(days=365), "last_seen_at < %(end)s and source <> 'events'"),
 }

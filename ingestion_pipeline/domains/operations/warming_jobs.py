@@ -7,7 +7,7 @@ import msgspec
 from ingestion_pipeline.core.errors import ContractError
 from ingestion_pipeline.core.jobs import JobType
 
-SERVICES = ("macro", "fundamentals", "comps", "market")
+SERVICES = ("macro", "fundamentals", "comps", "market", "leaderboards")
 """Those of all domains' warmers."""
 
 
