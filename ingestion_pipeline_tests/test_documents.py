@@ -136,7 +136,7 @@ EXAMPLES = {
     "GUMROAD_URL": "https://proxy.example/gumroad",
     "GUMROAD_WINDOW_DAYS": "365",
     "GUMROAD_PING_SECRET": "an-unguessable-part-of-a-path",
-    "STRIPE_WEBHOOK_SECRET": "whsec_new…,whsec_old…",
+    "STRIPE_WEBHOOK_SECRET": "whsec_the_new_one_8f2c,whsec_the_old_one_51ab",
     "ABUSE_USER_AGENTS": "HeadlessChrome,Scrapy",
     "ABUSE_EVENTS_PER_ADDRESS": "500",
     "TRENDING_HALF_LIFE_HOURS": "24",
