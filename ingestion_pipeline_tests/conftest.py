@@ -4,14 +4,12 @@ One embedded server serves the whole session of a worker process; a test's datab
 """
 
 import importlib.util
-import itertools
 import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
-import psycopg
 import pytest
 
 from ingestion_pipeline.core.logs import configure_logging
@@ -21,9 +19,9 @@ from ingestion_pipeline.storage.embedded import EmbeddedServer
 from ingestion_pipeline.storage.lake import Lake
 from ingestion_pipeline.storage.migrate import ensure_database, migrate
 from ingestion_pipeline.storage.postgres import Postgres
+from ingestion_pipeline_tests.databases import TEMPLATE, migrated_database
 from ingestion_pipeline_tests.pipeline import Pipeline
 
-TEMPLATE = "template_migrated"
 DATA = Path(__file__).parent / "data"
 
 # what a shell ignores for a job in the background, its children would ignore as well
@@ -32,8 +30,6 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # Spark lives in an environment of its own: `make test-spark`
 collect_ignore = [] if importlib.util.find_spec("pyspark") else ["spark"]
-
-_numbers = itertools.count()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -57,12 +53,8 @@ def server() -> Iterator[EmbeddedServer]:
 @pytest.fixture
 def database_url(server: EmbeddedServer) -> Iterator[str]:
     """The superuser's URL of a fresh, migrated database."""
-    name = f"test_{next(_numbers)}"
-    with psycopg.connect(server.url(database="postgres"), autocommit=True) as connection:
-        connection.execute(f"create database {name} template {TEMPLATE}")
-    yield server.url(database=name)
-    with psycopg.connect(server.url(database="postgres"), autocommit=True) as connection:
-        connection.execute(f"drop database {name} with (force)")
+    with migrated_database(server) as url:
+        yield url
 
 
 @pytest.fixture

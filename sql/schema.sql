@@ -173,6 +173,17 @@ $$;
 
 ALTER FUNCTION community.escaped_html(content text) OWNER TO postgres;
 
+CREATE FUNCTION community.first_rollable_day() RETURNS date
+    LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog'
+    AS $$
+    select coalesce(max((now() at time zone 'UTC' - kept_for)::date), '2000-01-01')
+    from events.event_retention
+    where event_type in ('VIEW', 'COPY', 'SAVE', 'FORK', 'VOTE')
+$$;
+
+ALTER FUNCTION community.first_rollable_day() OWNER TO postgres;
+
 CREATE FUNCTION community.forget_deliveries(person text) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog'
@@ -325,10 +336,7 @@ begin
         union
         select day from community.author_metrics_daily where author_id = person
     ) as days
-    where day >= (  -- those that can be rolled up again
-        select coalesce(max((now() at time zone 'UTC' - kept_for)::date), '-infinity') from events.event_retention
-        where event_type in ('VIEW', 'COPY', 'SAVE', 'FORK', 'VOTE')
-    );
+    where day >= community.first_rollable_day();
     update community.rule_metrics_daily set author_id = null where author_id = person;
     delete from community.author_metrics_daily where author_id = person;
     get diagnostics figures = row_count;
@@ -5985,6 +5993,9 @@ GRANT ALL ON FUNCTION community.claim_notifications(people integer, most integer
 REVOKE ALL ON FUNCTION community.escaped_html(content text) FROM PUBLIC;
 GRANT ALL ON FUNCTION community.escaped_html(content text) TO pipeline_worker;
 GRANT ALL ON FUNCTION community.escaped_html(content text) TO pipeline_intake;
+
+REVOKE ALL ON FUNCTION community.first_rollable_day() FROM PUBLIC;
+GRANT ALL ON FUNCTION community.first_rollable_day() TO pipeline_worker;
 
 REVOKE ALL ON FUNCTION community.forget_deliveries(person text) FROM PUBLIC;
 GRANT ALL ON FUNCTION community.forget_deliveries(person text) TO pipeline_worker;

@@ -84,8 +84,8 @@ def _requests(
     for it in derived:
         keys = asset_keys(it.tables)
         outdated = {day: place for day, place in builds.outdated(keys).items() if has_ended(it.partitions, day, now)}
-        for day in builds.premature(keys, now=now) & outdated.keys() if outdated else ():
-            del outdated[day]
+        if outdated:
+            outdated = {day: outdated[day] for day in outdated.keys() - builds.premature(keys, now=now)}
         for first, last in spans(outdated, it.partitions, per_run=PARTITIONS_PER_RUN):
             newest = max(place for day, place in outdated.items() if first <= day <= last)
             yield dg.RunRequest(

@@ -5,7 +5,6 @@ nothing is passed over and no row is updated. Belongs here: the statements. Does
 rows (domains/events/sync.py).
 """
 
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,13 +13,12 @@ from typing import Any
 import psycopg
 import pyarrow as pa
 from psycopg.rows import class_row
-from pyarrow import csv
 
 from ingestion_pipeline.core.errors import RestoredDatabaseError
+from ingestion_pipeline.storage.arrow_rows import selected_blocks
 from ingestion_pipeline.storage.postgres import Postgres
 
 ROWS_PER_CHUNK = 50_000
-BYTES_PER_CHUNK = 64_000_000
 LAKE = "delta"
 
 _TIMESTAMP = pa.timestamp("us", tz="UTC")
@@ -48,6 +46,7 @@ COLUMNS = (
     "address_hash",
     "previous_address_hash",
 )
+_SCHEMA = pa.schema([(name, _TYPES.get(name, pa.string())) for name in (*COLUMNS, "user_agent")])
 _SELECTED = ", ".join(f"log.{name}" for name in COLUMNS) + ", left(log.metadata ->> 'userAgent', 512) as user_agent"
 # in parts, so that each uses its index
 _ROWS = (
@@ -137,38 +136,8 @@ def chunks(postgres: Postgres, batch: Batch, *, max_rows: int = ROWS_PER_CHUNK) 
         "next": batch.next_transaction_id,
         "retried": list(batch.retried_event_ids),
     }
-    statement = f"copy ({_ROWS}) to stdout (format csv)"
-    with (
-        postgres.transaction() as connection,
-        connection.cursor() as cursor,
-        cursor.copy(statement, parameters) as lines,
-    ):
-        block, size = list[Any](), 0
-        for line in lines:
-            block.append(line)
-            size += len(line)
-            if len(block) == max_rows or size >= BYTES_PER_CHUNK:
-                yield _table(block)
-                block, size = [], 0
-        if block:
-            yield _table(block)
-
-
-def _table(lines: list[Any]) -> pa.Table:
-    names, text = [*COLUMNS, "user_agent"], b"".join(lines)
-    return csv.read_csv(
-        io.BytesIO(text),
-        # one block: a row that is longer than a block cannot be read
-        read_options=csv.ReadOptions(column_names=names, block_size=len(text) + 1),
-        parse_options=csv.ParseOptions(newlines_in_values=True),
-        convert_options=csv.ConvertOptions(
-            column_types={name: _TYPES.get(name, pa.string()) for name in names},
-            strings_can_be_null=True,
-            quoted_strings_can_be_null=False,
-            null_values=[""],
-            timestamp_parsers=[csv.ISO8601],
-        ),
-    )
+    with postgres.transaction() as connection:
+        yield from selected_blocks(connection, _ROWS, parameters, _SCHEMA, max_rows=max_rows)
 
 
 def _open_batch(connection: psycopg.Connection[Any]) -> Batch | None:

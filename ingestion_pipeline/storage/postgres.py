@@ -107,6 +107,15 @@ class Postgres:
         with self._reached(), self.engine.connect() as connection:
             return pd.read_sql(text(statement), connection, params={"start": start, "end": end})
 
+    def row_counts(self, table: Table, window: Window) -> dict[date, int]:
+        """Rows per UTC day of the partition column of `table` in `window`; days without rows are absent."""
+        column = table.partition_column
+        statement = (
+            f"select {column}::date, count(*) from {table.qualified_name} where {column} >= %s and {column} < %s"
+        )
+        with self.transaction() as connection:
+            return dict(connection.execute(f"{statement} group by 1".encode(), list(_bounds(table, window))).fetchall())
+
     def upsert(self, table: Table, frame: "pd.DataFrame") -> int:
         """Inserts the rows of `frame`, or updates those whose key exists. Keys must not repeat within `frame`."""
         columns = ", ".join(table.column_names)

@@ -13,7 +13,9 @@ import psycopg
 import pytest
 
 from benchmarks._load import Load, drive, request
-from ingestion_pipeline.domains.community.donations_ledger import apply_donations, dirty_days
+from ingestion_pipeline.domains.community.dirty_days import dirty_days
+from ingestion_pipeline.domains.community.donations_ledger import apply_donations
+from ingestion_pipeline.domains.community.donations_tables import DONATIONS
 from ingestion_pipeline.storage import embedded
 from ingestion_pipeline.storage.embedded import EmbeddedServer
 from ingestion_pipeline.storage.postgres import Postgres
@@ -154,7 +156,7 @@ def test_an_applier_that_is_killed_leaves_no_half_of_a_donation(
     assert expected(stories) == rows_of(postgres, LEDGER)
     audited = "select count(*)::int from operations.audit_log where details ->> 'run_id' = 'run-1'"
     assert rows_of(postgres, audited)[0][0] <= done
-    assert 1 == len(dirty_days(postgres))
+    assert 1 == len(dirty_days(postgres, DONATIONS))
 
 
 def test_appliers_that_are_killed_at_random_end_in_the_same_ledger(worker_url: str, postgres: Postgres) -> None:

@@ -12,7 +12,7 @@ import pytest
 from ingestion_pipeline.core.windows import Window
 from ingestion_pipeline.domains.community.abuse import limits_of
 from ingestion_pipeline.domains.community.content_tables import RULES
-from ingestion_pipeline.domains.community.donations_ledger import dirty_days
+from ingestion_pipeline.domains.community.dirty_days import dirty_days
 from ingestion_pipeline.domains.community.leaderboard_store import build_boards
 from ingestion_pipeline.domains.community.rollup_days import locked_day, rolled_rules
 from ingestion_pipeline.domains.community.rollup_rows import replaced
@@ -219,6 +219,6 @@ def test_an_author_who_changes_while_a_day_is_rolled_up_dirties_it(rolled: Rolle
         replaced(connection, RULE_METRICS_DAILY, rollup.metrics, DAY)
     thread.join()
     assert [None] == [row["author_id"] for row in rolled.rows(RULE_METRICS_DAILY)]
-    assert [DAY] == [it.day for it in dirty_days(rolled.postgres, RULES.name)]
+    assert [DAY] == [it.day for it in dirty_days(rolled.postgres, RULES)]
     rolled.run()
     assert ["ada"] == [row["author_id"] for row in rolled.rows(AUTHOR_METRICS_DAILY)]

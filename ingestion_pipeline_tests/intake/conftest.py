@@ -1,28 +1,20 @@
 """The intake with the sample domain, one a module: a server is more than a test should start for itself."""
 
-import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from ingestion_pipeline.storage.embedded import EmbeddedServer
-from ingestion_pipeline_tests.conftest import TEMPLATE
+from ingestion_pipeline_tests.databases import migrated_database
 from ingestion_pipeline_tests.intake.process import Intake, running
-
-_numbers = itertools.count()
 
 
 @pytest.fixture(scope="module")
 def intake_database(server: EmbeddedServer) -> Iterator[str]:
     """The superuser's URL of a fresh, migrated database, shared by a module."""
-    name = f"intake_{next(_numbers)}"
-    with psycopg.connect(server.url(database="postgres"), autocommit=True) as connection:
-        connection.execute(f"create database {name} template {TEMPLATE}")
-    yield server.url(database=name)
-    with psycopg.connect(server.url(database="postgres"), autocommit=True) as connection:
-        connection.execute(f"drop database {name} with (force)")
+    with migrated_database(server) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")

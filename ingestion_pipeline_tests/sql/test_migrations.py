@@ -109,7 +109,6 @@ PARAMETERS: dict[str, dict[str, object]] = {
     "alerts_api": {**SINCE, "waiting_paths": ["/api/ingest"]},
     "alerts_stale_markets": {"oldest": date(2026, 3, 2)},
     "alerts_list": {"with_resolved": True, "limit": 10},
-    "community_donation_counts": WEEK,
     "community_donations_with_facts": WEEK,
     "community_leaderboard": {
         "day": None,

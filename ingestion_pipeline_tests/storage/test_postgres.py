@@ -440,3 +440,12 @@ def test_instants_of_a_window_need_not_be_midnights(postgres: Postgres) -> None:
     postgres.upsert(BY_INSTANT, frame(*({"note_id": i, "written_at": instant} for i, instant in enumerate(at))))
     postgres.replace(BY_INSTANT, frame(), hour)
     assert [0, 2] == sorted(postgres.rows(BY_INSTANT, ON_TUESDAY)["note_id"])
+
+
+@pytest.mark.parametrize("table", [NOTES, BY_INSTANT], ids=["day", "instant"])
+def test_row_counts_are_those_of_the_window(postgres: Postgres, table: Table) -> None:
+    """By the UTC day of the partition column, whatever its type; a day without rows is absent."""
+    written = [(1, MONDAY), (2, TUESDAY), (3, TUESDAY), (4, WEDNESDAY)]
+    postgres.upsert(NOTES, frame(*({"note_id": n, "day": day, "written_at": midnight(day)} for n, day in written)))
+    assert {MONDAY: 1, TUESDAY: 2} == postgres.row_counts(table, Window.of_days(MONDAY - timedelta(days=1), TUESDAY))
+    assert {} == postgres.row_counts(table, Window.of_days(date(2026, 4, 1), date(2026, 4, 2)))

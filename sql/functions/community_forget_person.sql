@@ -108,10 +108,7 @@ begin
         union
         select day from community.author_metrics_daily where author_id = person
     ) as days
-    where day >= (  -- those that can be rolled up again
-        select coalesce(max((now() at time zone 'UTC' - kept_for)::date), '-infinity') from events.event_retention
-        where event_type in ('VIEW', 'COPY', 'SAVE', 'FORK', 'VOTE')
-    );
+    where day >= community.first_rollable_day();
     update community.rule_metrics_daily set author_id = null where author_id = person;
     delete from community.author_metrics_daily where author_id = person;
     get diagnostics figures = row_count;

@@ -8,7 +8,7 @@ from dagster._core.definitions.data_version import DATA_VERSION_TAG
 
 from ingestion_pipeline.core.windows import Window
 from ingestion_pipeline.domains.community.content_tables import CRAWL_ITEMS, RULE_HISTORY, RULES, SEARCH_DOCUMENTS
-from ingestion_pipeline.domains.community.donations_ledger import dirty_days, settle_dirty_days
+from ingestion_pipeline.domains.community.dirty_days import dirty_days, settle_dirty_days
 from ingestion_pipeline.domains.community.rules import apply_days
 from ingestion_pipeline.domains.community.search_index import document_count, index_changes
 from ingestion_pipeline.orchestration.metadata import materialized
@@ -19,9 +19,6 @@ from ingestion_pipeline.storage.lake import Lake
 from ingestion_pipeline.storage.postgres import Postgres
 
 _CRAWLED = "select count(*), count(distinct source_id), coalesce(sum(revision), 0) from community.crawl_items"
-_RULES = """
-select updated_at::date, count(*) from community.rules where updated_at >= %s and updated_at < %s group by 1
-"""
 
 
 @table_asset(CRAWL_ITEMS)
@@ -51,7 +48,7 @@ def rules(
     """
     window, place = partition_window(context), newest_place(context.instance)
     changes = list(apply_days(postgres, lake, window))
-    dirty = dirty_days(postgres, RULES.name)  # also of a run that was killed before it could say so
+    dirty = dirty_days(postgres, RULES)  # also of a run that was killed before it could say so
     again = [it.day for it in dirty if it.day >= FIRST_DAY]
     for day in again:
         changes += apply_days(postgres, lake, Window.of_days(day, day))
@@ -59,8 +56,7 @@ def rules(
         context.log_event(dg.AssetMaterialization(context.asset_key, partition=day.isoformat(), tags=version))
     settle_dirty_days(postgres, dirty)
     indexed = index_changes(postgres)
-    with postgres.transaction() as connection:
-        counts = dict(connection.execute(_RULES, [window.start, window.end]).fetchall())
+    counts = postgres.row_counts(RULES, window)
     extra = {
         "events": sum(it.events for it in changes),
         "rules_changed": sum(it.rules for it in changes),

@@ -1,11 +1,10 @@
 """The asset of donations: applies what Stripe delivered, says which days that changed. No arithmetic here."""
 
-from datetime import date
-
 import dagster as dg
 
 from ingestion_pipeline.core.windows import Window
-from ingestion_pipeline.domains.community.donations_ledger import apply_donations, dirty_days, settle_dirty_days
+from ingestion_pipeline.domains.community.dirty_days import dirty_days, settle_dirty_days
+from ingestion_pipeline.domains.community.donations_ledger import apply_donations
 from ingestion_pipeline.domains.community.donations_tables import DONATIONS
 from ingestion_pipeline.orchestration.metadata import materialized
 from ingestion_pipeline.orchestration.partitions import FIRST_DAY, partition_window
@@ -24,21 +23,16 @@ def donations(context: dg.AssetExecutionContext, postgres: dg.ResourceParam[Post
     author_metrics_daily, notifications.
     """
     report = apply_donations(postgres, run_id=context.run.run_id)
-    changed = dirty_days(postgres)  # also of a run that was killed before it could say so
+    changed = dirty_days(postgres, DONATIONS)  # also of a run that was killed before it could say so
     reported = [it.day for it in changed if it.day >= FIRST_DAY]
     for day in reported:
-        rows = {"dagster/partition_row_count": _row_counts(postgres, Window.of_days(day, day)).get(day, 0)}
+        rows = {"dagster/partition_row_count": postgres.row_counts(DONATIONS, Window.of_days(day, day)).get(day, 0)}
         context.log_event(dg.AssetMaterialization(context.asset_key, partition=day.isoformat(), metadata=rows))
     settle_dirty_days(postgres, changed)
-    counts = _row_counts(postgres, partition_window(context))
+    counts = postgres.row_counts(DONATIONS, partition_window(context))
     left_out = len(changed) - len(reported)
     extra = {**report.metadata, "days_changed": len(reported), "days_before_the_first": left_out}
     return materialized(context, DONATIONS, counts=counts, extra=extra)
-
-
-def _row_counts(postgres: Postgres, window: Window) -> dict[date, int]:
-    days = {"first": window.first_day, "last": window.last_day}
-    return {row["paid_on"]: row["row_count"] for row in postgres.read("community_donation_counts", days)}
 
 
 ASSETS = [donations]

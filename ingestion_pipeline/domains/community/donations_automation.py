@@ -6,7 +6,8 @@ All on by default.
 import dagster as dg
 
 from ingestion_pipeline.core.clock import utc_now
-from ingestion_pipeline.domains.community.donations_ledger import are_attributable, dirty_days
+from ingestion_pipeline.domains.community.dirty_days import dirty_days
+from ingestion_pipeline.domains.community.donations_ledger import are_attributable
 from ingestion_pipeline.domains.community.donations_tables import DONATIONS
 from ingestion_pipeline.domains.community.stripe import EVENT_TYPE
 from ingestion_pipeline.orchestration.partitions import DAILY, range_tags
@@ -38,7 +39,7 @@ def community_donations_sensor(
     context: dg.SensorEvaluationContext, postgres: dg.ResourceParam[Postgres]
 ) -> dg.RunRequest | dg.SkipReason:
     waiting = sum(due(postgres, [EVENT_TYPE]).values())
-    if not waiting and not dirty_days(postgres) and not are_attributable(postgres):
+    if not waiting and not dirty_days(postgres, DONATIONS) and not are_attributable(postgres):
         return dg.SkipReason(
             "no event is due, every day that has changed is reported, every author that is known is named"
         )

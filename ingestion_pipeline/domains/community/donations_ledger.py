@@ -8,17 +8,15 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
 from typing import Any
 
 import msgspec
 import psycopg
-from psycopg.rows import class_row, dict_row
+from psycopg.rows import dict_row
 
 from ingestion_pipeline.core.errors import ContractError
 from ingestion_pipeline.core.metrics import metrics
 from ingestion_pipeline.domains.community.donations import Donation, donation
-from ingestion_pipeline.domains.community.donations_tables import DONATIONS
 from ingestion_pipeline.domains.community.stripe import (
     EVENT_TYPE,
     SECRET_VARIABLE,
@@ -90,8 +88,6 @@ where payment_intent = any(%s)
 """
 _STORE_DONATIONS = "select community.store_donations(%s::jsonb, %s)"
 _ATTRIBUTE = "select community.attribute_donations(%s)"
-_DIRTY_DAYS = "select table_name, day, marked_at from community.dirty_days where table_name = %s order by day"
-_SETTLE_DAY = "delete from community.dirty_days where (table_name, day, marked_at) = (%s, %s, %s)"
 
 
 @dataclass
@@ -112,15 +108,6 @@ class Report:
             "donations_changed": self.changed,
             "authors_found": self.attributed,
         } | events
-
-
-@dataclass(frozen=True)
-class DirtyDay:
-    """A UTC day of a table that has changed."""
-
-    table_name: str
-    day: date
-    marked_at: datetime
 
 
 def apply_donations(postgres: Postgres, *, run_id: str) -> Report:
@@ -216,19 +203,6 @@ def _without_forgotten(connection: psycopg.Connection[Any], facts: Sequence[Fact
 def are_attributable(postgres: Postgres) -> bool:
     """Is the author of a donation's rule known by now, and not yet the donation's?"""
     return bool(postgres.read("community_attributable_donations"))
-
-
-def dirty_days(postgres: Postgres, table_name: str = DONATIONS.name) -> list[DirtyDay]:
-    """The days of a table that have changed and are not yet reported as built."""
-    with postgres.transaction() as connection, connection.cursor(row_factory=class_row(DirtyDay)) as cursor:
-        return cursor.execute(_DIRTY_DAYS, [table_name]).fetchall()
-
-
-def settle_dirty_days(postgres: Postgres, days: Sequence[DirtyDay]) -> None:
-    """They are reported; one that has changed again meanwhile stays."""
-    with postgres.transaction() as connection:
-        for it in days:
-            connection.execute(_SETTLE_DAY, [it.table_name, it.day, it.marked_at])
 
 
 def _require_stripe(delivery: Delivery) -> None:

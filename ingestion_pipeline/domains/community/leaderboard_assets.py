@@ -9,7 +9,7 @@ from ingestion_pipeline.core.clock import utc_now
 from ingestion_pipeline.domains.community.abuse import limits_of
 from ingestion_pipeline.domains.community.content_tables import RULES
 from ingestion_pipeline.domains.community.leaderboard_reads import forget_boards
-from ingestion_pipeline.domains.community.leaderboard_store import build_boards, row_counts
+from ingestion_pipeline.domains.community.leaderboard_store import build_boards
 from ingestion_pipeline.domains.community.leaderboard_tables import LABELLED_DAYS, LEADERBOARD_SNAPSHOTS, MONTH_DAYS
 from ingestion_pipeline.domains.community.notifications import announce_boards, announce_milestones
 from ingestion_pipeline.domains.community.rollup_tables import RULE_METRICS_DAILY
@@ -45,7 +45,7 @@ def leaderboard_snapshots(
     started = time.perf_counter()
     since = utc_now().date() - timedelta(days=LABELLED_DAYS)
     build_boards(postgres, lake.engine, window.days(), half_life_hours=half_life_hours, labelled_since=since)
-    counts = row_counts(postgres, window.first_day, window.last_day)
+    counts = postgres.row_counts(LEADERBOARD_SNAPSHOTS, window)
     milliseconds = (time.perf_counter() - started) * 1_000
     forget_boards(postgres, cache, rows=sum(counts.values()), milliseconds=milliseconds, run_id=context.run.run_id)
     news = announce_boards(postgres, window.days()) + announce_milestones(postgres)

@@ -99,7 +99,7 @@ class Leaderboards:
                 handler=self.board,
                 access=(SCOPE, PERSON),
                 summary="A leaderboard of rules or authors",
-                description="The first hundred, with how many places each has won since the day before.",
+                description="The first hundred, with how many places each has won since the board before.",
                 parameters=PARAMETERS,
                 responses=RESPONSES,
             )

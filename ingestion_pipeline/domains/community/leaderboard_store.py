@@ -1,23 +1,20 @@
 """Reads what leaderboards are made of from PostgreSQL, and puts a day's boards in the place of the former ones."""
 
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pyarrow as pa
-from pyarrow import csv
 
 from ingestion_pipeline.domains.community.leaderboard_tables import LEADERBOARD_SNAPSHOTS, MONTH_DAYS
 from ingestion_pipeline.domains.community.rollup_rows import Changes, replaced
+from ingestion_pipeline.storage.arrow_rows import selected
 from ingestion_pipeline.storage.postgres import Postgres
 
 if TYPE_CHECKING:
     from ibis.backends import BaseBackend
-
-BLOCK_BYTES = 64_000_000
 
 _DAYS_SCHEMA = pa.schema(
     [
@@ -95,7 +92,6 @@ where
         select day from community.leaderboard_snapshots where rank = 1 and scope <> 'GLOBAL' and day < %s
     )
 """
-_COUNTS = "select day, count(*) from community.leaderboard_snapshots where day between %s and %s group by day"
 
 
 @dataclass(frozen=True)
@@ -132,9 +128,9 @@ def read_inputs(postgres: Postgres, first: date, last: date) -> Inputs:
     with postgres.transaction() as connection:
         connection.execute("set transaction isolation level repeatable read, read only")
         return Inputs(
-            rule_days=_rows(connection, _RULE_DAYS, _DAYS_SCHEMA, given),
-            rules=_rows(connection, _RULES, _RULES_SCHEMA, {}),
-            labels=_rows(connection, _LABELS, _LABELS_SCHEMA, {}),
+            rule_days=selected(connection, _RULE_DAYS, given, _DAYS_SCHEMA),
+            rules=selected(connection, _RULES, {}, _RULES_SCHEMA),
+            labels=selected(connection, _LABELS, {}, _LABELS_SCHEMA),
         )
 
 
@@ -159,43 +155,3 @@ def replace_day(connection: psycopg.Connection[Any], rows: pa.Table, day: date) 
     connection.execute("analyze moved_boards")  # that rows are looked up by board, not the whole history read
     connection.execute(_MOVE.encode())
     return changes
-
-
-def row_counts(postgres: Postgres, first: date, last: date) -> dict[date, int]:
-    """Rows of each of the days."""
-    with postgres.transaction() as connection:
-        return dict(connection.execute(_COUNTS, [first, last]).fetchall())
-
-
-def _rows(connection: psycopg.Connection[Any], statement: str, schema: pa.Schema, given: Mapping[str, Any]) -> pa.Table:
-    """The rows of a statement as Arrow: a block of CSV at a time, so that the text is never whole in memory."""
-    tables, block, size = [schema.empty_table()], list[Any](), 0
-    with (
-        connection.cursor() as cursor,
-        cursor.copy(f"copy ({statement}) to stdout (format csv)".encode(), given) as lines,
-    ):
-        for line in lines:
-            block.append(line)
-            size += len(line)
-            if size >= BLOCK_BYTES:
-                tables.append(_parsed(block, schema))
-                block, size = [], 0
-    if block:
-        tables.append(_parsed(block, schema))
-    return pa.concat_tables(tables)
-
-
-def _parsed(lines: list[Any], schema: pa.Schema) -> pa.Table:
-    return csv.read_csv(
-        io.BytesIO(b"".join(lines)),
-        read_options=csv.ReadOptions(column_names=schema.names, block_size=BLOCK_BYTES * 2),
-        parse_options=csv.ParseOptions(newlines_in_values=True),
-        convert_options=csv.ConvertOptions(
-            column_types=dict(zip(schema.names, schema.types, strict=True)),
-            strings_can_be_null=True,
-            quoted_strings_can_be_null=False,
-            null_values=[""],
-            true_values=["t"],
-            false_values=["f"],
-        ),
-    )

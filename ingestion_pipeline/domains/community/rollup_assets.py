@@ -11,7 +11,6 @@ from typing import Any
 import dagster as dg
 
 from ingestion_pipeline.core.tables import Table
-from ingestion_pipeline.core.windows import Window
 from ingestion_pipeline.domains.community.abuse import limits_of
 from ingestion_pipeline.domains.community.content_tables import RULES
 from ingestion_pipeline.domains.community.donations_tables import DONATIONS
@@ -109,14 +108,8 @@ def _tell(context: dg.AssetExecutionContext, day: date, changes: Changes, more: 
 def _materialized(
     context: dg.AssetExecutionContext, postgres: Postgres, table: Table, extra: Mapping[str, Any] | None = None
 ) -> dg.MaterializeResult:
-    counts = _row_counts(postgres, table, partition_window(context))
+    counts = postgres.row_counts(table, partition_window(context))
     return materialized(context, table, counts=counts, extra=extra)
-
-
-def _row_counts(postgres: Postgres, table: Table, window: Window) -> dict[date, int]:
-    statement = f"select day, count(*) from {table.qualified_name} where day between %s and %s group by day"
-    with postgres.transaction() as connection:
-        return dict(connection.execute(statement.encode(), [window.first_day, window.last_day]).fetchall())
 
 
 ASSETS = [rule_metrics_daily, excluded_events_daily, author_metrics_daily]

@@ -4,7 +4,7 @@ A day is locked before anything of it is read: of two that build it at once the 
 more. Nor do the authors of rules change meanwhile: who changes them then sees which days had the former ones.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -24,8 +24,8 @@ from ingestion_pipeline.domains.community.rollup_tables import (
     RULE_METRICS_DAILY,
 )
 from ingestion_pipeline.domains.community.rules import LOCK as RULES_LOCK
-from ingestion_pipeline.domains.community.scoring import KINDS
-from ingestion_pipeline.storage.lake import ARROW_TYPES, Lake
+from ingestion_pipeline.storage.arrow_rows import selected
+from ingestion_pipeline.storage.lake import Lake, arrow_schema
 from ingestion_pipeline.storage.postgres import Postgres
 
 if TYPE_CHECKING:
@@ -34,12 +34,9 @@ if TYPE_CHECKING:
 _LOCK = "select pg_advisory_xact_lock(hashtextextended('community.rollups ' || %s::date, 1))"
 _KEEP_RULES = "select pg_advisory_xact_lock_shared(hashtextextended(%s, 0))"
 _RULES = "select rule_id, author_id from community.rules where author_id is not null"
-_FIRST_DAY = (
-    "select coalesce(max((now() at time zone 'UTC' - kept_for)::date), '2000-01-01') from events.event_retention "
-    "where event_type = any(%s)"
-)
+_FIRST_DAY = "select community.first_rollable_day()"
 # paid on the day and not wholly given back, by the author they were for; those of Stripe's test mode are nobody's
-_DONATIONS = b"""
+_DONATIONS = """
 select
     author_id,
     sum(donations)::bigint as donations,
@@ -52,8 +49,9 @@ from (
 ) as sums
 group by author_id
 """
-_RULE_COLUMNS = {"rule_id": pa.string(), "author_id": pa.string()}
-_DONATION_COLUMNS = {"author_id": pa.string(), "donations": pa.int64(), "donations_net": pa.string()}
+_RULES_SCHEMA = pa.schema([("rule_id", pa.string()), ("author_id", pa.string())])
+_DONATIONS_SCHEMA = pa.schema([("author_id", pa.string()), ("donations", pa.int64()), ("donations_net", pa.string())])
+_METRICS_SCHEMA = pa.schema([(it.name, it.type) for it in arrow_schema(RULE_METRICS_DAILY)])
 _COUNTED = ("views", "copies", "saves", "forks", "votes_up", "votes_down")
 
 
@@ -80,7 +78,7 @@ class RuleRollup:
 def first_rollable_day(postgres: Postgres) -> date:
     """The first day of which no event of rules has expired: the rows of earlier ones stay as they are."""
     with postgres.transaction() as connection:
-        ((day,),) = connection.execute(_FIRST_DAY, [list(KINDS)]).fetchall()
+        ((day,),) = connection.execute(_FIRST_DAY).fetchall()
     return day  # type: ignore[no-any-return]
 
 
@@ -99,7 +97,7 @@ def rolled_rules(connection: psycopg.Connection[Any], lake: Lake, limits: Limits
 
     from ingestion_pipeline.domains.community.rollups import excluded_events, rule_events, rule_metrics
 
-    rules = ibis.memtable(_selected(connection, _RULES.encode(), _RULE_COLUMNS))
+    rules = ibis.memtable(selected(connection, _RULES, {}, _RULES_SCHEMA))
     events = lake.read(RULE_EVENTS, Window.of_days(day, day))
     counts = ibis.memtable(lake.engine.to_pyarrow(rule_events(events, rules, limits)))
     return RuleRollup(
@@ -114,17 +112,16 @@ def rolled_authors(connection: psycopg.Connection[Any], lake: Lake, metrics: pa.
 
     from ingestion_pipeline.domains.community.rollups import author_metrics
 
-    donations = _selected(connection, _DONATIONS, _DONATION_COLUMNS, {"day": day})
+    donations = selected(connection, _DONATIONS, {"day": day}, _DONATIONS_SCHEMA)
     rows = author_metrics(ibis.memtable(metrics), ibis.memtable(donations))
     return _rows(lake, AUTHOR_METRICS_DAILY, rows, day)
 
 
 def stored_metrics(connection: psycopg.Connection[Any], day: date) -> pa.Table:
     """The rows of rule_metrics_daily of `day`."""
-    table = RULE_METRICS_DAILY
-    columns = {column.name: ARROW_TYPES[column.type] for column in table.columns}
-    statement = f"select {', '.join(columns)} from {table.qualified_name} where day = %(day)s"
-    return _selected(connection, statement.encode(), columns, {"day": day})
+    names = ", ".join(RULE_METRICS_DAILY.column_names)
+    statement = f"select {names} from {RULE_METRICS_DAILY.qualified_name} where day = %(day)s"
+    return selected(connection, statement, {"day": day}, _METRICS_SCHEMA)
 
 
 def _rows(lake: Lake, table: Table, rows: "ir.Table", day: date) -> pa.Table:
@@ -132,15 +129,3 @@ def _rows(lake: Lake, table: Table, rows: "ir.Table", day: date) -> pa.Table:
     found = lake.engine.to_pyarrow(rows)
     found = found.append_column("day", pa.repeat(pa.scalar(day, pa.date32()), found.num_rows))
     return found.select(list(table.column_names))
-
-
-def _selected(
-    connection: psycopg.Connection[Any],
-    statement: bytes,
-    columns: Mapping[str, pa.DataType],
-    parameters: Mapping[str, object] | None = None,
-) -> pa.Table:
-    """What a statement selects, as `columns`."""
-    found = connection.execute(statement, parameters).fetchall()
-    values = zip(*found, strict=True) if found else [[] for _ in columns]
-    return pa.table({name: pa.array(it, kind) for (name, kind), it in zip(columns.items(), values, strict=True)})

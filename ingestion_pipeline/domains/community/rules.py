@@ -13,7 +13,6 @@ import psycopg
 
 from ingestion_pipeline.core.windows import DAY, Window
 from ingestion_pipeline.domains.community.content_tables import RULE_EVENT_TYPES, RULE_HISTORY
-from ingestion_pipeline.domains.community.scoring import KINDS
 from ingestion_pipeline.storage.lake import Lake
 from ingestion_pipeline.storage.postgres import Postgres, copy_rows
 
@@ -87,10 +86,7 @@ _MARK_DAYS = """
 select community.mark_dirty_days(array_agg(distinct metrics.day), 'another author', 'rules')
 from community.rule_metrics_daily as metrics
 where
-    metrics.day >= (
-        select coalesce(max((now() at time zone 'UTC' - kept_for)::date), '-infinity') from events.event_retention
-        where event_type = any(%s)
-    )
+    metrics.day >= community.first_rollable_day()
     and metrics.rule_id in (
         select rule_id
         from (select distinct rule_id from changed) as made
@@ -135,6 +131,6 @@ def _apply(connection: psycopg.Connection[Any], events: "pa.Table", window: Wind
     connection.execute(_STORE_EVENTS)
     connection.execute(_FORMER_AUTHORS)
     connection.execute(_REMAKE)
-    connection.execute(_MARK_DAYS, [list(KINDS)])
+    connection.execute(_MARK_DAYS)
     ((rules,),) = connection.execute(_COUNT).fetchall()
     return RuleChanges(events.num_rows, rules)

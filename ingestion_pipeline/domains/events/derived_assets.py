@@ -241,15 +241,7 @@ def _materialized(
     if sample is not None:
         columns = [name for name in table.column_names if name != "properties"]
         extra["preview"] = dg.MetadataValue.md(preview(sample[columns].tail(PREVIEW_ROWS)))
-    return materialized(context, table, counts=_row_counts(postgres, table, partition_window(context)), extra=extra)
-
-
-def _row_counts(postgres: Postgres, table: Table, window: Window) -> dict[date, int]:
-    """Rows of `table` per day of its partition column."""
-    column = table.partition_column
-    statement = f"select {column}::date, count(*) from {table.qualified_name} where {column} >= %s and {column} < %s"
-    with postgres.transaction() as connection:
-        return dict(connection.execute(f"{statement} group by 1".encode(), [window.start, window.end]).fetchall())
+    return materialized(context, table, counts=postgres.row_counts(table, partition_window(context)), extra=extra)
 
 
 ASSETS = [

@@ -27,18 +27,16 @@ from ingestion_pipeline.storage.postgres import Postgres
 LAKE_KIND = "dagster/kind/deltalake"
 RUN_FILES_KEPT = timedelta(days=14)
 RUN_FAMILY = "run:"
-# of Stripe's dead ones, which name people, somebody must have looked after a year
-_OVER = (
-    "status in ('processed', 'rejected') "
-    "or (status = 'dead' and source = 'stripe' and settled_at < now() - interval '1 year')"
-)
-# How long rows stay that are over; dead deliveries wait for somebody, whatever their age; rejected events have classes.
+YEAR = timedelta(days=365)
+# Dead deliveries wait for somebody; those of Stripe, which name people, for a year.
+_IS_OVER = "(status in ('processed', 'rejected') or (status = 'dead' and source = 'stripe' and settled_at < %(year)s))"
+# How long rows stay that are over; rejected events are kept by their classes.
 KEPT = {
     "alerts": (timedelta(days=90), "resolved_at < %(end)s and notice is null"),
     "jobs": (timedelta(days=90), "finished_at < %(end)s"),
-    "deliveries": (timedelta(days=90), f"({_OVER}) and settled_at < %(end)s"),
+    "deliveries": (timedelta(days=90), f"settled_at < %(end)s and {_IS_OVER}"),
     "cron_logs": (timedelta(days=90), "started_at < %(end)s"),
-    "rejects": (timedelta(days=365), "last_seen_at < %(end)s and source <> 'events'"),
+    "rejects": (YEAR, "last_seen_at < %(end)s and source <> 'events'"),
 }
 
 log = structlog.get_logger(__name__)
@@ -150,10 +148,10 @@ def recovered_jobs(instance: dg.DagsterInstance, alerts: Mapping[str, datetime])
 def remove_old(postgres: Postgres, *, now: datetime) -> dict[str, int]:
     """Removes the rows of which nobody asks any more; returns how many of which table."""
     with postgres.transaction() as connection:
-        removed = {
-            table: connection.execute(f"delete from operations.{table} where {condition}", {"end": now - kept}).rowcount
-            for table, (kept, condition) in KEPT.items()
-        }
+        removed = {}
+        for table, (kept, condition) in KEPT.items():
+            given = {"end": now - kept, "year": now - YEAR}
+            removed[table] = connection.execute(f"delete from operations.{table} where {condition}", given).rowcount
         row = connection.execute("select operations.remove_old_metrics()").fetchone()
     return removed | {"metrics": row[0] if row else 0}
 

@@ -3,7 +3,6 @@
 `python -m ingestion_pipeline_tests.domains.community.served_boards` serves it.
 """
 
-import itertools
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from ingestion_pipeline.intake.server import serve
 from ingestion_pipeline.settings import Settings
 from ingestion_pipeline.storage.embedded import EmbeddedServer
 from ingestion_pipeline.storage.postgres import Postgres
-from ingestion_pipeline_tests.conftest import TEMPLATE
+from ingestion_pipeline_tests.databases import migrated_database
 from ingestion_pipeline_tests.domains.operations.served_jobs import application, person
 from ingestion_pipeline_tests.intake.process import Intake, running
 
@@ -31,8 +30,6 @@ ADA, GRACE = person("ada"), person("grace")
 BOARDS = "/api/leaderboards"
 NOTIFICATIONS = "/api/community/notifications"
 PREFERENCES = f"{NOTIFICATIONS}/preferences"
-
-_numbers = itertools.count()
 
 
 @dataclass
@@ -60,11 +57,7 @@ class Served:
 @contextmanager
 def served(server: EmbeddedServer, home: Path, **over: str) -> Iterator[Served]:
     """The intake over a database of its own."""
-    name = f"served_boards_{next(_numbers)}"
-    with psycopg.connect(server.url(database="postgres"), autocommit=True) as connection:
-        connection.execute(f"create database {name} template {TEMPLATE}".encode())
-    url = server.url(database=name)
-    with psycopg.connect(url, autocommit=True) as owner:
+    with migrated_database(server) as url, psycopg.connect(url, autocommit=True) as owner:
         for token, scope in (("boards", "community:read"), ("others", "events:read")):
             owner.execute(
                 "insert into operations.app_tokens (name, digest, scopes) values (%s, %s, array[%s])",
@@ -75,8 +68,6 @@ def served(server: EmbeddedServer, home: Path, **over: str) -> Iterator[Served]:
             running(url.replace("postgres@", "pipeline_intake@", 1), home, SERVED, **over) as intake,
         ):
             yield Served(intake, postgres, owner)
-    with psycopg.connect(server.url(database="postgres"), autocommit=True) as connection:
-        connection.execute(f"drop database {name} with (force)".encode())
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 `python -m ingestion_pipeline_tests.domains.community.served_content` serves it.
 """
 
-import itertools
 import json
 import time
 from collections.abc import Iterator
@@ -24,15 +23,13 @@ from ingestion_pipeline.intake.server import serve
 from ingestion_pipeline.settings import Settings
 from ingestion_pipeline.storage.embedded import EmbeddedServer
 from ingestion_pipeline.storage.postgres import Postgres
-from ingestion_pipeline_tests.conftest import TEMPLATE
+from ingestion_pipeline_tests.databases import migrated_database
 from ingestion_pipeline_tests.intake.process import CRON_SECRET, JSON, JWT_SECRET, Intake, running
 
 SERVED = ("-m", "ingestion_pipeline_tests.domains.community.served_content")
 CRAWLER, READER, STRANGER = ({"x-app-token": f"token-{name}"} for name in ("crawler", "reader", "stranger"))
 SCOPES = {"token-crawler": "crawl:write", "token-reader": "search:read", "token-stranger": "events:read"}
 SCHEDULER = {"x-cron-secret": CRON_SECRET}
-
-_numbers = itertools.count()
 
 
 @dataclass
@@ -65,23 +62,18 @@ class Served:
 @contextmanager
 def served(server: EmbeddedServer, home: Path, **over: str) -> Iterator[Served]:
     """The intake over a database of its own."""
-    name = f"served_content_{next(_numbers)}"
-    with psycopg.connect(server.url(database="postgres"), autocommit=True) as connection:
-        connection.execute(f"create database {name} template {TEMPLATE}".encode())
-    url = server.url(database=name)
-    with psycopg.connect(url) as owner:
-        for token, scope in SCOPES.items():
-            owner.execute(
-                "insert into operations.app_tokens (name, digest, scopes) values (%s, %s, array[%s])",
-                [scope.replace(":", "-"), token_digest(token).hex(), scope],
-            )
-    with (
-        closing(Postgres(url.replace("postgres@", "pipeline_worker@", 1))) as postgres,
-        running(url.replace("postgres@", "pipeline_intake@", 1), home, SERVED, **over) as intake,
-    ):
-        yield Served(intake, postgres, url)
-    with psycopg.connect(server.url(database="postgres"), autocommit=True) as connection:
-        connection.execute(f"drop database {name} with (force)".encode())
+    with migrated_database(server) as url:
+        with psycopg.connect(url) as owner:
+            for token, scope in SCOPES.items():
+                owner.execute(
+                    "insert into operations.app_tokens (name, digest, scopes) values (%s, %s, array[%s])",
+                    [scope.replace(":", "-"), token_digest(token).hex(), scope],
+                )
+        with (
+            closing(Postgres(url.replace("postgres@", "pipeline_worker@", 1))) as postgres,
+            running(url.replace("postgres@", "pipeline_intake@", 1), home, SERVED, **over) as intake,
+        ):
+            yield Served(intake, postgres, url)
 
 
 def make_item(**over: Any) -> dict[str, Any]:

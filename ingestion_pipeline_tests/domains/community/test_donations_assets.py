@@ -12,6 +12,7 @@ import pytest
 
 from ingestion_pipeline.core.ids import new_id
 from ingestion_pipeline.core.windows import Window
+from ingestion_pipeline.domains.community.dirty_days import dirty_days
 from ingestion_pipeline.domains.community.donations_assets import ASSETS
 from ingestion_pipeline.domains.community.donations_automation import (
     JOBS,
@@ -20,7 +21,7 @@ from ingestion_pipeline.domains.community.donations_automation import (
     community_donations_sensor,
 )
 from ingestion_pipeline.domains.community.donations_checks import CHECKS, COMPARED, differing
-from ingestion_pipeline.domains.community.donations_ledger import apply_donations, dirty_days
+from ingestion_pipeline.domains.community.donations_ledger import apply_donations
 from ingestion_pipeline.domains.community.donations_tables import DONATIONS
 from ingestion_pipeline.orchestration.partitions import range_tags
 from ingestion_pipeline.storage.postgres import Postgres
@@ -85,7 +86,7 @@ def test_a_run_applies_everything_and_reports_each_day_that_changed(
     deliver(postgres, intent(), intent(pi="pi_2"), intent(pi="pi_3", at=86_400 * 2), intent("processing", pi="pi_4"))
     result = built(own_instance, postgres, "2026-03-09")
     assert {"2026-03-05": [2], "2026-03-07": [1], "2026-03-09": [0]} == days_reported(own_instance)
-    assert [] == dirty_days(postgres)
+    assert [] == dirty_days(postgres, DONATIONS)
     (step,) = result.asset_materializations_for_node("community__donations")[-1:]
     assert (4, 2) == (step.metadata["events_applied"].value, step.metadata["days_changed"].value)
     deliver(postgres, charge_refunded(1000, at=86_400 * 30))
@@ -132,7 +133,7 @@ def test_a_day_is_reported_before_it_is_settled(worker_url: str, postgres: Postg
     with python(BUILDER, worker_url, str(tmp_path)) as child:
         child.communicate(timeout=120)
         assert -signal.SIGKILL == child.returncode
-    assert [] == dirty_days(postgres)
+    assert [] == dirty_days(postgres, DONATIONS)
     with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
         assert {"2026-03-05": [1], "2026-03-06": [1]} == days_reported(instance)
 
@@ -145,7 +146,7 @@ def test_a_donation_before_the_first_partition_holds_nothing_up(
     result = built(own_instance, postgres)
     (step,) = result.asset_materializations_for_node("community__donations")[-1:]
     assert (1, 1) == (step.metadata["days_changed"].value, step.metadata["days_before_the_first"].value)
-    assert (["2026-03-05", "2026-03-06"], []) == (sorted(days_reported(own_instance)), dirty_days(postgres))
+    assert (["2026-03-05", "2026-03-06"], []) == (sorted(days_reported(own_instance)), dirty_days(postgres, DONATIONS))
 
 
 def test_the_sensor_asks_for_one_run_while_events_wait(own_instance: dg.DagsterInstance, postgres: Postgres) -> None:

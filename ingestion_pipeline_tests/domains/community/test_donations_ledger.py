@@ -13,13 +13,13 @@ import pytest
 
 from ingestion_pipeline.core.ids import digest
 from ingestion_pipeline.core.windows import Window
+from ingestion_pipeline.domains.community.dirty_days import dirty_days, settle_dirty_days
 from ingestion_pipeline.domains.community.donations_checks import differing
 from ingestion_pipeline.domains.community.donations_ledger import (
     Report,
     apply_donations,
-    dirty_days,
-    settle_dirty_days,
 )
+from ingestion_pipeline.domains.community.donations_tables import DONATIONS
 from ingestion_pipeline.domains.community.stripe import DELIVERY_TYPES, EVENT_TYPE
 from ingestion_pipeline.domains.operations.delivery_replay import Selection, replay
 from ingestion_pipeline.domains.operations.received import Provenance, Reader
@@ -59,7 +59,7 @@ def donations(postgres: Postgres) -> list[tuple[Any, ...]]:
 
 
 def days(postgres: Postgres) -> list[date]:
-    found = dirty_days(postgres)
+    found = dirty_days(postgres, DONATIONS)
     settle_dirty_days(postgres, found)
     return [it.day for it in found]
 
@@ -165,7 +165,7 @@ def test_a_replayed_event_changes_nothing(postgres: Postgres) -> None:
     """Under its own id, and under another as Stripe may send it."""
     sent = [session(), intent(), charge_refunded(1000)]
     applied(postgres, *sent)
-    settle_dirty_days(postgres, dirty_days(postgres))
+    settle_dirty_days(postgres, dirty_days(postgres, DONATIONS))
     before = rows_of(postgres, "select *, ctid::text from community.donations")
     report = applied(postgres, *sent, *({**it, "id": f"{it['id']}_again"} for it in sent))
     assert (3, 0, []) == (report.deliveries.processed, report.changed, days(postgres))
@@ -198,7 +198,7 @@ def test_a_day_is_a_utc_day_when_clocks_change(postgres: Postgres, at: datetime)
 
 def test_a_day_that_changes_while_it_is_reported_stays_marked(postgres: Postgres) -> None:
     applied(postgres, intent())
-    seen = dirty_days(postgres)
+    seen = dirty_days(postgres, DONATIONS)
     applied(postgres, charge_refunded(1000))
     settle_dirty_days(postgres, seen)
     assert [DAY] == days(postgres)

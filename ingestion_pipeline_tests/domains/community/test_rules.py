@@ -22,7 +22,7 @@ from ingestion_pipeline.domains.community.content_tables import (
     SEARCH_DOCUMENTS,
     TABLES,
 )
-from ingestion_pipeline.domains.community.donations_ledger import dirty_days, settle_dirty_days
+from ingestion_pipeline.domains.community.dirty_days import dirty_days, settle_dirty_days
 from ingestion_pipeline.domains.community.rules import apply_days
 from ingestion_pipeline.domains.events.tables import EVENT_HISTORY
 from ingestion_pipeline.orchestration.partitions import DAILY, range_tags
@@ -209,7 +209,7 @@ def test_another_author_is_one_on_all_days(stores: Stores) -> None:
     roll_up(stores, [date(2026, 3, 5)], "r2")
 
     def dirty() -> list[date]:
-        days = dirty_days(stores.postgres, RULES.name)
+        days = dirty_days(stores.postgres, RULES)
         settle_dirty_days(stores.postgres, days)
         return [it.day for it in days]
 
@@ -309,7 +309,7 @@ def test_days_of_another_author_count_as_built_again(
     found = result.asset_materializations_for_node("community__rules")
     assert {str(day) for day in (*DAYS, date(2026, 3, 2))} == {it.partition for it in found}
     assert ["r1", "r3"] == [rule["rule_id"] for rule in stores.rules()]
-    assert [] == dirty_days(stores.postgres, RULES.name)
+    assert [] == dirty_days(stores.postgres, RULES)
 
 
 def test_all_is_on_and_every_table_is_built() -> None:

@@ -15,9 +15,8 @@ from psycopg.rows import dict_row
 from ingestion_pipeline.domains.community.search_index import index_changes, newest_change, rebuild
 from ingestion_pipeline.storage.embedded import EmbeddedServer
 from ingestion_pipeline.storage.postgres import Postgres
-from ingestion_pipeline_tests.conftest import TEMPLATE
+from ingestion_pipeline_tests.databases import migrated_database
 
-NAME = "search_documents"
 STORE = """
 insert into community.rules (rule_id, title, body, tags, status, published_at, updated_at, event_id)
 values (%s, %s, %s, %s::jsonb, 'published', now(), now(), %s)
@@ -32,11 +31,8 @@ WORDS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]
 @pytest.fixture(scope="module")
 def url(server: EmbeddedServer) -> Iterator[str]:
     """A database that the tests of this module share: for tests that need no other documents, nor their absence."""
-    with psycopg.connect(server.url(database="postgres"), autocommit=True) as connection:
-        connection.execute(f"create database {NAME} template {TEMPLATE}".encode())
-    yield server.url(database=NAME)
-    with psycopg.connect(server.url(database="postgres"), autocommit=True) as connection:
-        connection.execute(f"drop database {NAME} with (force)".encode())
+    with migrated_database(server) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")

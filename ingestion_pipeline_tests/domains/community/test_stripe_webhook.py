@@ -1,6 +1,5 @@
 """An event of Stripe is taken once, reduced to what is used; what is wrong is refused and, if it was signed, kept."""
 
-import itertools
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -16,7 +15,7 @@ from ingestion_pipeline.domains.operations.delivery_replay import Selection, rep
 from ingestion_pipeline.storage.embedded import EmbeddedServer
 from ingestion_pipeline.storage.postgres import Postgres
 from ingestion_pipeline_tests.command import eventually
-from ingestion_pipeline_tests.conftest import TEMPLATE
+from ingestion_pipeline_tests.databases import migrated_database
 from ingestion_pipeline_tests.domains.community.stripe_events import (
     METADATA,
     NEXT_SECRET,
@@ -37,18 +36,13 @@ from ingestion_pipeline_tests.intake.test_routing import refused
 
 PRIVATE = ("bob@example.org", "Paris", "4242", "billing_details")
 CLAIMED = "claimed-secret-canary-6"  # of somebody who is no Stripe
-_numbers = itertools.count()
 
 
 @pytest.fixture(scope="module")
 def stripe_url(server: EmbeddedServer) -> Iterator[str]:
     """The superuser's URL of a migrated database that the module shares."""
-    name = f"stripe_{next(_numbers)}"
-    with psycopg.connect(server.url(database="postgres"), autocommit=True) as connection:
-        connection.execute(f"create database {name} template {TEMPLATE}".encode())
-    yield server.url(database=name)
-    with psycopg.connect(server.url(database="postgres"), autocommit=True) as connection:
-        connection.execute(f"drop database {name} with (force)".encode())
+    with migrated_database(server) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")

@@ -1,16 +1,12 @@
 """A hot log that a test sends events to."""
 
-import itertools
 from collections.abc import Iterator
 
-import psycopg
 import pytest
 
 from ingestion_pipeline.storage.embedded import EmbeddedServer
-from ingestion_pipeline_tests.conftest import TEMPLATE
+from ingestion_pipeline_tests.databases import migrated_database
 from ingestion_pipeline_tests.hot_log import HotLog, opened, rows
-
-_numbers = itertools.count()
 
 
 @pytest.fixture
@@ -22,13 +18,8 @@ def hot_log(database_url: str) -> Iterator[HotLog]:
 
 @pytest.fixture(scope="module")
 def _module_log(server: EmbeddedServer) -> Iterator[HotLog]:
-    name = f"module_log_{next(_numbers)}"
-    with psycopg.connect(server.url(database="postgres"), autocommit=True) as connection:
-        connection.execute(f"create database {name} template {TEMPLATE}".encode())
-    with opened(server.url(database=name)) as log:
-        yield HotLog(server.url(database=name), log)
-    with psycopg.connect(server.url(database="postgres"), autocommit=True) as connection:
-        connection.execute(f"drop database {name} with (force)".encode())
+    with migrated_database(server) as url, opened(url) as log:
+        yield HotLog(url, log)
 
 
 @pytest.fixture

@@ -15,10 +15,9 @@ import psycopg
 import pytest
 
 from ingestion_pipeline.intake.callers import token_digest
-from ingestion_pipeline_tests.conftest import TEMPLATE
+from ingestion_pipeline_tests.databases import migrated_database
 from ingestion_pipeline_tests.intake.process import JWT_SECRET, REAL, TOKEN, Intake, running
 
-NAME = "events_read"
 WRITER = "token-that-may-only-write"
 NOW = datetime.now(UTC).replace(microsecond=0)
 TODAY = NOW.replace(hour=0, minute=0, second=0)
@@ -58,33 +57,29 @@ def stored(connection: psycopg.Connection[Any], number: int, **over: object) -> 
 @pytest.fixture(scope="module")
 def database(server) -> Iterator[str]:
     """The superuser's URL of a database with 40 events: 0-2 not yet in the lake, 3 failed, 4 not counted."""
-    with psycopg.connect(server.url(database="postgres"), autocommit=True) as connection:
-        connection.execute(f"create database {NAME} template {TEMPLATE}")
-    url = server.url(database=NAME)
-    with psycopg.connect(url) as connection:
-        ids = {number: stored(connection, number) for number in range(3, 40)}
-    with psycopg.connect(url) as connection:
-        connection.execute(
-            "insert into events.warehouse_sync_status "
-            "(warehouse_type, batch_number, status, next_transaction_id, committed_at) "
-            "values ('delta', 1, 'committed', pg_current_xact_id(), now())"
-        )
-        connection.execute(
-            "insert into events.event_states "
-            "(event_id, received_at, processing_status, retry_count, error_message, uncounted_reason) values "
-            "(%s, now(), 'failed', 3, 'no lake', null), (%s, now(), null, 0, null, 'repeat_view')",
-            [ids[3], ids[4]],
-        )
-        for number in range(3):
-            stored(connection, number)
-        _aggregate(connection)
-        connection.execute(
-            "insert into operations.app_tokens (name, digest, scopes) values ('writer', %s, '{events:write}')",
-            [token_digest(WRITER).hex()],
-        )
-    yield url
-    with psycopg.connect(server.url(database="postgres"), autocommit=True) as connection:
-        connection.execute(f"drop database {NAME} with (force)")
+    with migrated_database(server) as url:
+        with psycopg.connect(url) as connection:
+            ids = {number: stored(connection, number) for number in range(3, 40)}
+        with psycopg.connect(url) as connection:
+            connection.execute(
+                "insert into events.warehouse_sync_status "
+                "(warehouse_type, batch_number, status, next_transaction_id, committed_at) "
+                "values ('delta', 1, 'committed', pg_current_xact_id(), now())"
+            )
+            connection.execute(
+                "insert into events.event_states "
+                "(event_id, received_at, processing_status, retry_count, error_message, uncounted_reason) values "
+                "(%s, now(), 'failed', 3, 'no lake', null), (%s, now(), null, 0, null, 'repeat_view')",
+                [ids[3], ids[4]],
+            )
+            for number in range(3):
+                stored(connection, number)
+            _aggregate(connection)
+            connection.execute(
+                "insert into operations.app_tokens (name, digest, scopes) values ('writer', %s, '{events:write}')",
+                [token_digest(WRITER).hex()],
+            )
+        yield url
 
 
 def _aggregate(connection: psycopg.Connection[Any]) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from ingestion_pipeline.storage.embedded import EmbeddedServer
 from ingestion_pipeline_tests.command import eventually
-from ingestion_pipeline_tests.conftest import TEMPLATE
+from ingestion_pipeline_tests.databases import migrated_database
 from ingestion_pipeline_tests.hot_log import as_intake, rows, value
 from ingestion_pipeline_tests.intake.process import REAL, Intake, running
 
@@ -21,16 +21,12 @@ VIEW = {"type": "VIEW", "ruleId": "r1"}
 PAYMENT = {"type": "payment.completed", "userId": "u1", "data": {"payment_id": "p1", "amount": 9.5}}
 PATHS = ("/ingest/events", "/api/events")
 MAX_BATCH = 50
-NAME = "events_emit"
 
 
 @pytest.fixture(scope="module")
 def database(server: EmbeddedServer) -> Iterator[str]:
-    with psycopg.connect(server.url(database="postgres"), autocommit=True) as connection:
-        connection.execute(f"create database {NAME} template {TEMPLATE}".encode())
-    yield server.url(database=NAME)
-    with psycopg.connect(server.url(database="postgres"), autocommit=True) as connection:
-        connection.execute(f"drop database {NAME} with (force)".encode())
+    with migrated_database(server) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")

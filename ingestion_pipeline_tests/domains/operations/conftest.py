@@ -1,28 +1,21 @@
 """An intake with the inbox's endpoints, one a module; its inbox is empty when a test begins."""
 
-import itertools
 from collections.abc import Iterator
 
 import psycopg
 import pytest
 
 from ingestion_pipeline.storage.embedded import EmbeddedServer
-from ingestion_pipeline_tests.conftest import TEMPLATE
+from ingestion_pipeline_tests.databases import migrated_database
 from ingestion_pipeline_tests.domains.operations.deliveries import INBOX, SECRETS
 from ingestion_pipeline_tests.intake.process import Intake, running
-
-_numbers = itertools.count()
 
 
 @pytest.fixture(scope="module")
 def inbox_url(server: EmbeddedServer) -> Iterator[str]:
     """The superuser's URL of a migrated database that a module shares."""
-    name = f"inbox_{next(_numbers)}"
-    with psycopg.connect(server.url(database="postgres"), autocommit=True) as connection:
-        connection.execute(f"create database {name} template {TEMPLATE}".encode())
-    yield server.url(database=name)
-    with psycopg.connect(server.url(database="postgres"), autocommit=True) as connection:
-        connection.execute(f"drop database {name} with (force)".encode())
+    with migrated_database(server) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 `python -m ingestion_pipeline_tests.domains.operations.served_jobs` serves it.
 """
 
-import itertools
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -31,15 +30,13 @@ from ingestion_pipeline.storage.embedded import EmbeddedServer
 from ingestion_pipeline.storage.jobs import ClaimedJob, Job, JobQueue
 from ingestion_pipeline.storage.postgres import Postgres
 from ingestion_pipeline_tests.command import eventually
-from ingestion_pipeline_tests.conftest import TEMPLATE
+from ingestion_pipeline_tests.databases import migrated_database
 from ingestion_pipeline_tests.intake.process import JWT_SECRET, Intake, running
 
 SERVED = ("-m", "ingestion_pipeline_tests.domains.operations.served_jobs")
 WAIT_SECONDS = 60.0
 LIMITS: dict[str, int | None] = {"toy": None, "doll": None, "market_ingest": None}
 TOKENS = {"writer": "{jobs:write}", "other": "{jobs:write}", "keeper": "{jobs:admin}", "feeder": "{ingest:write}"}
-
-_numbers = itertools.count()
 
 
 class Count(msgspec.Struct, forbid_unknown_fields=True):
@@ -97,11 +94,7 @@ class Served:
 @contextmanager
 def served(server: EmbeddedServer, home: Path) -> Iterator[Served]:
     """The intake over a database of its own."""
-    name = f"served_jobs_{next(_numbers)}"
-    with psycopg.connect(server.url(database="postgres"), autocommit=True) as connection:
-        connection.execute(f"create database {name} template {TEMPLATE}".encode())
-    url = server.url(database=name)
-    with psycopg.connect(url, autocommit=True) as owner:
+    with migrated_database(server) as url, psycopg.connect(url, autocommit=True) as owner:
         for token, scopes in TOKENS.items():
             owner.execute(
                 "insert into operations.app_tokens (name, digest, scopes) values (%s, %s, %s)",
@@ -113,8 +106,6 @@ def served(server: EmbeddedServer, home: Path) -> Iterator[Served]:
             running(url.replace("postgres@", "pipeline_intake@", 1), home, SERVED, **settings) as intake,
         ):
             yield Served(intake, JobQueue(postgres), owner)
-    with psycopg.connect(server.url(database="postgres"), autocommit=True) as connection:
-        connection.execute(f"drop database {name} with (force)".encode())
 
 
 def application(name: str) -> dict[str, str]:

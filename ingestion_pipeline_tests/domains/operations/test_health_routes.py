@@ -1,7 +1,6 @@
 """GET /api/health/data of a real intake: S0's document, in the states that a mirror and a database can be in."""
 
 import asyncio
-import itertools
 import json
 import os
 import signal
@@ -21,11 +20,10 @@ from ingestion_pipeline.intake.services import services
 from ingestion_pipeline.settings import Settings
 from ingestion_pipeline.storage.embedded import EmbeddedServer
 from ingestion_pipeline_tests.command import eventually
-from ingestion_pipeline_tests.conftest import TEMPLATE
+from ingestion_pipeline_tests.databases import migrated_database
 from ingestion_pipeline_tests.intake.conftest import as_intake
 from ingestion_pipeline_tests.intake.process import REAL, Intake, running
 
-_numbers = itertools.count()
 SEED_FIELDS = {
     "macro": {"status", "source", "last_success_at", "freshness_seconds", "cache", "breaker"},
     "fundamentals": {"status", "source", "last_row_as_of", "max_allowed_staleness_days", "stale_markets"},
@@ -41,12 +39,8 @@ SEED_METRICS = {
 
 @pytest.fixture(scope="module")
 def url(server: EmbeddedServer) -> Iterator[str]:
-    name = f"health_{next(_numbers)}"
-    with psycopg.connect(server.url(database="postgres"), autocommit=True) as connection:
-        connection.execute(f"create database {name} template {TEMPLATE}".encode())
-    yield server.url(database=name)
-    with psycopg.connect(server.url(database="postgres"), autocommit=True) as connection:
-        connection.execute(f"drop database {name} with (force)".encode())
+    with migrated_database(server) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """GET /api/metrics and GET /metrics: one registry of all processes, in the seed's JSON and in Prometheus' text."""
 
-import itertools
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -17,21 +16,16 @@ from ingestion_pipeline.storage.embedded import EmbeddedServer
 from ingestion_pipeline.storage.metrics import store_metrics
 from ingestion_pipeline.storage.postgres import Postgres
 from ingestion_pipeline_tests.command import eventually
-from ingestion_pipeline_tests.conftest import TEMPLATE
+from ingestion_pipeline_tests.databases import migrated_database
 from ingestion_pipeline_tests.intake.process import REAL, TOKEN, Intake, running
 
-_numbers = itertools.count()
 AT = datetime(2026, 3, 2, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
 def url(server: EmbeddedServer) -> Iterator[str]:
-    name = f"metrics_{next(_numbers)}"
-    with psycopg.connect(server.url(database="postgres"), autocommit=True) as connection:
-        connection.execute(f"create database {name} template {TEMPLATE}".encode())
-    yield server.url(database=name)
-    with psycopg.connect(server.url(database="postgres"), autocommit=True) as connection:
-        connection.execute(f"drop database {name} with (force)".encode())
+    with migrated_database(server) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")

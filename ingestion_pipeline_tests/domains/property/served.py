@@ -3,7 +3,6 @@
 `python -m ingestion_pipeline_tests.domains.property.served` serves it.
 """
 
-import itertools
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -25,13 +24,11 @@ from ingestion_pipeline.intake.services import Services
 from ingestion_pipeline.settings import Settings
 from ingestion_pipeline.storage.embedded import EmbeddedServer
 from ingestion_pipeline.storage.postgres import Postgres
-from ingestion_pipeline_tests.conftest import TEMPLATE
+from ingestion_pipeline_tests.databases import migrated_database
 from ingestion_pipeline_tests.intake.process import Intake, running
 
 SERVED = ("-m", "ingestion_pipeline_tests.domains.property.served")
 READER, STRANGER = {"x-app-token": "token-that-reads-property"}, {"x-app-token": "token-that-reads-events"}
-
-_numbers = itertools.count()
 
 
 def keeping(services: Services) -> HttpDomain:
@@ -56,23 +53,18 @@ class Served:
 @contextmanager
 def served(server: EmbeddedServer, home: Path, **over: str) -> Iterator[Served]:
     """The intake over a database of its own."""
-    name = f"served_property_{next(_numbers)}"
-    with psycopg.connect(server.url(database="postgres"), autocommit=True) as connection:
-        connection.execute(f"create database {name} template {TEMPLATE}".encode())
-    url = server.url(database=name)
-    with psycopg.connect(url) as owner:
-        for headers, scope in ((READER, "property:read"), (STRANGER, "events:read")):
-            owner.execute(
-                "insert into operations.app_tokens (name, digest, scopes) values (%s, %s, array[%s])",
-                [scope.replace(":", "-"), token_digest(headers["x-app-token"]).hex(), scope],
-            )
-    with (
-        closing(Postgres(url.replace("postgres@", "pipeline_worker@", 1))) as postgres,
-        running(url.replace("postgres@", "pipeline_intake@", 1), home, SERVED, **over) as intake,
-    ):
-        yield Served(intake, postgres)
-    with psycopg.connect(server.url(database="postgres"), autocommit=True) as connection:
-        connection.execute(f"drop database {name} with (force)".encode())
+    with migrated_database(server) as url:
+        with psycopg.connect(url) as owner:
+            for headers, scope in ((READER, "property:read"), (STRANGER, "events:read")):
+                owner.execute(
+                    "insert into operations.app_tokens (name, digest, scopes) values (%s, %s, array[%s])",
+                    [scope.replace(":", "-"), token_digest(headers["x-app-token"]).hex(), scope],
+                )
+        with (
+            closing(Postgres(url.replace("postgres@", "pipeline_worker@", 1))) as postgres,
+            running(url.replace("postgres@", "pipeline_intake@", 1), home, SERVED, **over) as intake,
+        ):
+            yield Served(intake, postgres)
 
 
 if __name__ == "__main__":

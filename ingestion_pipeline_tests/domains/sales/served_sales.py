@@ -3,7 +3,6 @@
 `python -m ingestion_pipeline_tests.domains.sales.served_sales` serves it.
 """
 
-import itertools
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -24,7 +23,7 @@ from ingestion_pipeline.settings import Settings
 from ingestion_pipeline.storage.embedded import EmbeddedServer
 from ingestion_pipeline.storage.jobs import Job, JobQueue
 from ingestion_pipeline.storage.postgres import Postgres
-from ingestion_pipeline_tests.conftest import TEMPLATE
+from ingestion_pipeline_tests.databases import migrated_database
 from ingestion_pipeline_tests.domains.operations.served_jobs import application, person
 from ingestion_pipeline_tests.domains.sales.worker import worker
 from ingestion_pipeline_tests.intake.process import CRON_SECRET, Intake, running
@@ -37,8 +36,6 @@ WAIT_SECONDS = 5.0
 AUTHOR, READER, UPLOADER = person(OWNER), person("reader"), application("uploader")
 CRON = {"authorization": f"Bearer {CRON_SECRET}"}
 SHEET = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
-
-_numbers = itertools.count()
 
 
 @dataclass
@@ -97,11 +94,7 @@ class Served:
 @contextmanager
 def served(server: EmbeddedServer, home: Path) -> Iterator[Served]:
     """The intake over a database of its own; files are kept below `home`."""
-    name = f"served_sales_{next(_numbers)}"
-    with psycopg.connect(server.url(database="postgres"), autocommit=True) as connection:
-        connection.execute(f"create database {name} template {TEMPLATE}".encode())
-    url = server.url(database=name)
-    with psycopg.connect(url, autocommit=True) as owner:
+    with migrated_database(server) as url, psycopg.connect(url, autocommit=True) as owner:
         owner.execute(
             "insert into operations.app_tokens (name, digest, scopes) values (%s, %s, %s), (%s, %s, %s)",
             [
@@ -123,8 +116,6 @@ def served(server: EmbeddedServer, home: Path) -> Iterator[Served]:
             ) as intake,
         ):
             yield Served(intake, JobQueue(postgres), postgres, owner, options(home))
-    with psycopg.connect(server.url(database="postgres"), autocommit=True) as connection:
-        connection.execute(f"drop database {name} with (force)".encode())
 
 
 def options(home: Path, **over: Any) -> SalesOptions:

@@ -20,7 +20,8 @@ from ingestion_pipeline.domains.sales.jobs import ingest_job
 from ingestion_pipeline.domains.sales.routes import MOST_UNFINISHED, RATE
 from ingestion_pipeline.storage.embedded import EmbeddedServer
 from ingestion_pipeline_tests.command import eventually
-from ingestion_pipeline_tests.conftest import DATA, TEMPLATE
+from ingestion_pipeline_tests.conftest import DATA
+from ingestion_pipeline_tests.databases import TEMPLATE
 from ingestion_pipeline_tests.domains.operations.served_jobs import application
 from ingestion_pipeline_tests.domains.sales import kdp_damaged as damaged
 from ingestion_pipeline_tests.domains.sales.kdp_reports import Sale, estimate_sheets, workbook
