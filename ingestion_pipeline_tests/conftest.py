@@ -32,8 +32,9 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 collect_ignore = [] if importlib.util.find_spec("pyspark") else ["spark"]
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(autouse=True)
 def _logging() -> None:
+    """Each test begins with the same logging, whatever the one before it has set."""
     configure_logging("debug", style="json")
 
 

