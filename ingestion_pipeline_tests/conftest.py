@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
+import psycopg
 import pytest
 
 from ingestion_pipeline.core.logs import configure_logging
@@ -45,6 +46,9 @@ def server() -> Iterator[EmbeddedServer]:
     with tempfile.TemporaryDirectory(prefix="ingestion-tests-", ignore_cleanup_errors=True) as home:
         folder = Path(home) / "postgres"
         running = embedded.start(folder)
+        with psycopg.connect(running.url(database="postgres"), autocommit=True) as connection:
+            connection.execute("alter system set fsync = off")  # it lives no longer than the tests; they make thousands
+            connection.execute("select pg_reload_conf()")
         ensure_database(running.url(), TEMPLATE)
         migrate(running.url(database=TEMPLATE))
         yield running

@@ -17,7 +17,7 @@ def migrated_database(server: EmbeddedServer) -> Iterator[str]:
     """The superuser's URL of a fresh, migrated database, which is gone afterwards."""
     name = f"test_{next(_numbers)}"
     with psycopg.connect(server.url(database="postgres"), autocommit=True) as connection:
-        connection.execute(f"create database {name} template {TEMPLATE}".encode())
+        connection.execute(f"create database {name} template {TEMPLATE} strategy file_copy".encode())
     yield server.url(database=name)
     with psycopg.connect(server.url(database="postgres"), autocommit=True) as connection:
         connection.execute(f"drop database {name} with (force)".encode())
