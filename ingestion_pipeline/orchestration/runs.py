@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import dagster as dg
@@ -33,6 +33,8 @@ GOING_ON = [
 ]
 TICK_SECONDS = 5  # Dagster looks no more often
 SHORTEST_INTERVAL_SECONDS = 1  # one of TICK_SECONDS is a moment too long for every other look: it would be 10 s
+LONGEST_PAUSE_SECONDS = 300
+_RUNS_LOOKED_AT = 8
 URGENT = {PRIORITY_TAG: "5"}
 """Tags of runs that somebody waits for: before those of schedules and backfills that wait in the queue."""
 
@@ -64,6 +66,25 @@ class Outcome:
 def runs_going_on(instance: dg.DagsterInstance, job_name: str | None = None) -> Sequence[dg.DagsterRun]:
     """The runs that are queued or not over yet: of one job, or of all."""
     return instance.get_runs(dg.RunsFilter(job_name=job_name, statuses=GOING_ON))
+
+
+def held_back(instance: dg.DagsterInstance, job_name: str, *others: str) -> dg.SkipReason | None:
+    """Why a sensor asks for no run of a job now; None if nothing speaks against one.
+
+    A run of it, or of `others` that do the same, is queued or going on; or its newest one failed: the next one waits
+    10, 20, 40 ... up to 300 seconds after the first, second, third failure in a row.
+    """
+    if any(runs_going_on(instance, name) for name in (job_name, *others)):
+        return dg.SkipReason("a run is queued or going on")
+    failures, ended = 0, 0.0
+    for record in instance.get_run_records(dg.RunsFilter(job_name=job_name), limit=_RUNS_LOOKED_AT):
+        if record.dagster_run.status != dg.DagsterRunStatus.FAILURE:
+            break
+        failures += 1
+        ended = max(ended, record.end_time or record.update_timestamp.replace(tzinfo=UTC).timestamp())
+    pause = min(LONGEST_PAUSE_SECONDS, TICK_SECONDS * 2**failures)
+    left = ended + pause - utc_now().timestamp()
+    return dg.SkipReason(f"the last run failed; the next one in {left:.0f} s") if left > 0 else None
 
 
 def run_job(

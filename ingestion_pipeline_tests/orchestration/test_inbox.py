@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 
 from ingestion_pipeline.core.ids import new_id
-from ingestion_pipeline.orchestration import inbox as module
+from ingestion_pipeline.orchestration import runs as module
 from ingestion_pipeline.orchestration.inbox import delivery_sensor
 from ingestion_pipeline.storage.inbox import NewDelivery, accept_all, apply_pending
 from ingestion_pipeline.storage.postgres import Postgres

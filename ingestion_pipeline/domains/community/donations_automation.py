@@ -11,7 +11,7 @@ from ingestion_pipeline.domains.community.donations_ledger import are_attributab
 from ingestion_pipeline.domains.community.donations_tables import DONATIONS
 from ingestion_pipeline.domains.community.stripe import EVENT_TYPE
 from ingestion_pipeline.orchestration.partitions import DAILY, range_tags
-from ingestion_pipeline.orchestration.runs import URGENT, runs_going_on
+from ingestion_pipeline.orchestration.runs import URGENT, held_back
 from ingestion_pipeline.orchestration.schedules import due_schedule, selection
 from ingestion_pipeline.storage.inbox import due
 from ingestion_pipeline.storage.postgres import Postgres
@@ -38,14 +38,12 @@ community_donations_checked_job = dg.define_asset_job(
 def community_donations_sensor(
     context: dg.SensorEvaluationContext, postgres: dg.ResourceParam[Postgres]
 ) -> dg.RunRequest | dg.SkipReason:
-    waiting = sum(due(postgres, [EVENT_TYPE]).values())
-    if not waiting and not dirty_days(postgres, DONATIONS) and not are_attributable(postgres):
+    if not due(postgres, [EVENT_TYPE]) and not dirty_days(postgres, DONATIONS) and not are_attributable(postgres):
         return dg.SkipReason(
             "no event is due, every day that has changed is reported, every author that is known is named"
         )
-    for job in (community_donations_job, community_donations_checked_job):
-        if runs_going_on(context.instance, job.name):
-            return dg.SkipReason(f"a run is queued or going on; {waiting} events are due")
+    if reason := held_back(context.instance, community_donations_job.name, community_donations_checked_job.name):
+        return reason
     today = utc_now().date()
     return dg.RunRequest(tags={**range_tags(today, today), **URGENT})
 

@@ -13,7 +13,7 @@ from ingestion_pipeline.domains.community.notifications import (
     send_due,
 )
 from ingestion_pipeline.orchestration.failures import RETRY_POLICY, explained_failures
-from ingestion_pipeline.orchestration.runs import runs_going_on
+from ingestion_pipeline.orchestration.runs import held_back
 from ingestion_pipeline.orchestration.schedules import plain_schedule
 from ingestion_pipeline.settings import Settings
 from ingestion_pipeline.storage.postgres import Postgres
@@ -67,8 +67,8 @@ community_notifications_upkeep_schedule = plain_schedule(
 def community_notifications_sensor(
     context: dg.SensorEvaluationContext, postgres: dg.ResourceParam[Postgres]
 ) -> dg.RunRequest | dg.SkipReason:
-    if runs_going_on(context.instance, community_notifications_job.name):
-        return dg.SkipReason("a run that sends is queued or going on")
+    if reason := held_back(context.instance, community_notifications_job.name):
+        return reason
     now = utc_now()
     pending = postgres.read("community_notifications_pending", {"now": now, "since": now - DONATION_DAYS})
     return dg.RunRequest() if pending else dg.SkipReason("nothing is due")

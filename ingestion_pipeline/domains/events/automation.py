@@ -19,7 +19,7 @@ from ingestion_pipeline.domains.events.tables import (
 )
 from ingestion_pipeline.orchestration.derived import Derived, derived_sensor
 from ingestion_pipeline.orchestration.partitions import DAILY, WEEKLY, range_tags
-from ingestion_pipeline.orchestration.runs import runs_going_on
+from ingestion_pipeline.orchestration.runs import held_back
 from ingestion_pipeline.orchestration.schedules import due_schedule, plain_schedule, selection
 from ingestion_pipeline.storage.event_reader import has_pending
 from ingestion_pipeline.storage.postgres import Postgres
@@ -68,8 +68,8 @@ events_weekly_job = dg.define_asset_job(
 def events_sync_sensor(
     context: dg.SensorEvaluationContext, postgres: dg.ResourceParam[Postgres]
 ) -> dg.RunRequest | dg.SkipReason:
-    if runs_going_on(context.instance, events_sync_job.name):
-        return dg.SkipReason("a sync is queued or going on")
+    if reason := held_back(context.instance, events_sync_job.name):
+        return reason
     if not has_pending(postgres) and not changed_days(postgres):
         return dg.SkipReason("every event is in the lake")
     today = utc_now().date()

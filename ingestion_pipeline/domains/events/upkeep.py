@@ -9,7 +9,7 @@ from ingestion_pipeline.domains.events.erasure import has_erasure_requests, run_
 from ingestion_pipeline.domains.events.retention import apply_retention
 from ingestion_pipeline.domains.events.tables import EVENT_HISTORY
 from ingestion_pipeline.orchestration.failures import explained_failures
-from ingestion_pipeline.orchestration.runs import runs_going_on
+from ingestion_pipeline.orchestration.runs import held_back
 from ingestion_pipeline.orchestration.schedules import plain_schedule
 from ingestion_pipeline.settings import Settings
 from ingestion_pipeline.storage.lake import Lake
@@ -49,8 +49,8 @@ def events_copy_sensor(
 ) -> dg.RunRequest | dg.SkipReason:
     if settings.warehouse is None:
         return dg.SkipReason("WAREHOUSE is unset")
-    if runs_going_on(context.instance, events_copy_job.name):
-        return dg.SkipReason("a copy is queued or going on")
+    if reason := held_back(context.instance, events_copy_job.name):
+        return reason
     if not (behind := backlog(postgres, settings.warehouse).batches):
         return dg.SkipReason(f"{settings.warehouse} has every batch")
     context.log.info("%s lacks %s batch(es)", settings.warehouse, behind)
@@ -135,8 +135,8 @@ def events_erasure_job() -> None:
 def events_erasure_sensor(
     context: dg.SensorEvaluationContext, postgres: dg.ResourceParam[Postgres]
 ) -> dg.RunRequest | dg.SkipReason:
-    if runs_going_on(context.instance, events_erasure_job.name):
-        return dg.SkipReason("an erasure is queued or going on")
+    if reason := held_back(context.instance, events_erasure_job.name):
+        return reason
     return dg.RunRequest() if has_erasure_requests(postgres) else dg.SkipReason("nobody is to be erased")
 
 

@@ -87,7 +87,6 @@ def test_waiting_events_ask_for_a_run(
         (dg.DagsterRunStatus.STARTING, False),
         (dg.DagsterRunStatus.STARTED, False),
         (dg.DagsterRunStatus.SUCCESS, True),
-        (dg.DagsterRunStatus.FAILURE, True),
         (dg.DagsterRunStatus.CANCELED, True),
     ],
 )
