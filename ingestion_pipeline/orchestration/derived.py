@@ -4,9 +4,9 @@ Belongs here: from outdated partitions to run requests, for every domain. Does n
 (staleness.py), which jobs a domain has (its automation.py).
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import dagster as dg
 from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
@@ -40,13 +40,13 @@ def derived_sensor(
     *,
     waits_for: Collection[Table],
     description: str,
-    minimum_interval_seconds: int = 60,
+    pause: timedelta = timedelta(0),
 ) -> dg.SensorDefinition:
     """A sensor, on by default, that asks for a run for each sequence of ended partitions that are outdated.
 
     The running partition is a schedule's. One that reads what is outdated itself waits until that is built, so that one
-    change has it built once. The same builds are asked for once: a run that fails is not repeated with
-    every tick.
+    change has it built once. The same builds are asked for once a UTC day: a run that fails is not repeated with every
+    tick, and not forgotten either.
 
     Args:
         name: Of the sensor.
@@ -54,7 +54,7 @@ def derived_sensor(
         waits_for: While a run builds any of these tables, a job's or one started in the UI, it asks for nothing: what
             the run builds would be outdated again.
         description: Shown in the UI.
-        minimum_interval_seconds: Between ticks; where late data trickles in, how often its day is built at most.
+        pause: Between ticks that ask for runs: where late data trickles in, how often its day is built at most.
     """
     waiting = asset_keys(waits_for)
 
@@ -62,7 +62,7 @@ def derived_sensor(
         name=name,
         jobs=[it.job for it in derived],
         default_status=dg.DefaultSensorStatus.RUNNING,
-        minimum_interval_seconds=minimum_interval_seconds,
+        minimum_interval_seconds=60,
         description=description,
     )
     def sense(context: dg.SensorEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
@@ -71,7 +71,14 @@ def derived_sensor(
             raise ValueError(f"{name} is evaluated without its repository")
         if busy := sum(bool(waiting & _built(run, repository)) for run in runs_going_on(context.instance)):
             return dg.SkipReason(f"runs that build what it reads are queued or going on: {busy}")
-        requests = list(_requests(context.instance, repository.asset_graph, derived, now=utc_now()))
+        now = utc_now()
+        if context.cursor and now < (again := datetime.fromisoformat(context.cursor) + pause):
+            return dg.SkipReason(f"it asks no more often than every {pause}: from {again:%H:%M:%S} UTC on")
+        requests, premature = _requests(context.instance, repository.asset_graph, derived, now=now)
+        if requests and pause:
+            context.update_cursor(now.isoformat())
+        if premature and not requests:
+            return dg.SkipReason(f"what {premature} outdated partition(s) read is to be built first")
         return requests or dg.SkipReason("nothing is older than what it was built from")
 
     return sense
@@ -79,18 +86,19 @@ def derived_sensor(
 
 def _requests(
     instance: dg.DagsterInstance, graph: BaseAssetGraph, derived: Sequence[Derived], *, now: datetime
-) -> Iterator[dg.RunRequest]:
-    builds = Builds(instance, graph)
+) -> tuple[list[dg.RunRequest], int]:
+    """The runs of what may be built now; how many outdated partitions have to wait."""
+    builds, requests, premature = Builds(instance, graph), list[dg.RunRequest](), 0
     for it in derived:
         keys = asset_keys(it.tables)
         outdated = {day: place for day, place in builds.outdated(keys).items() if has_ended(it.partitions, day, now)}
-        if outdated:
-            outdated = {day: outdated[day] for day in outdated.keys() - builds.premature(keys, now=now)}
-        for first, last in spans(outdated, it.partitions, per_run=PARTITIONS_PER_RUN):
+        ready = outdated.keys() - (builds.premature(keys, now=now) if outdated else set())
+        premature += len(outdated) - len(ready)
+        for first, last in spans(ready, it.partitions, per_run=PARTITIONS_PER_RUN):
             newest = max(place for day, place in outdated.items() if first <= day <= last)
-            yield dg.RunRequest(
-                run_key=f"{it.job.name}:{first}:{last}:{newest}", job_name=it.job.name, tags=range_tags(first, last)
-            )
+            state = f"{it.job.name}:{first}:{last}:{newest}:{now.date()}"
+            requests.append(dg.RunRequest(run_key=state, job_name=it.job.name, tags=range_tags(first, last)))
+    return requests, premature
 
 
 def _built(run: dg.DagsterRun, repository: dg.RepositoryDefinition) -> set[dg.AssetKey]:

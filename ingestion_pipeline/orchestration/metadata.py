@@ -6,6 +6,7 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+from dagster._core.definitions.data_version import DATA_VERSION_TAG
 
 from ingestion_pipeline.core.tables import Table
 
@@ -49,6 +50,28 @@ def materialized(
     if sample is not None and len(sample):
         metadata["preview"] = dg.MetadataValue.md(preview(sample[list(table.column_names)].tail(PREVIEW_ROWS)))
     return dg.MaterializeResult(metadata=metadata, check_results=checks)
+
+
+def report_day(
+    context: dg.AssetExecutionContext, day: date, *, rows: int | None = None, read_to: int | None = None
+) -> None:
+    """Records at once that the step has changed a day, whether or not it was asked for it.
+
+    Args:
+        context: The asset's.
+        day: One of its partitions.
+        rows: How many it has now.
+        read_to: The place among Dagster's events up to which what the day is made of was read (`newest_place`); None of
+            assets that read no other ones.
+    """
+    context.log_event(
+        dg.AssetMaterialization(
+            context.asset_key,
+            partition=day.isoformat(),
+            metadata={} if rows is None else {"dagster/partition_row_count": rows},
+            tags={} if read_to is None else {DATA_VERSION_TAG: str(read_to)},
+        )
+    )
 
 
 def preview(frame: "pd.DataFrame") -> str:

@@ -151,14 +151,7 @@ class Builds:
     def _last_read(self, key: dg.AssetKey) -> Mapping[date, int]:
         """The place up to which the last build of each partition has surely read; where it says none, its own."""
         if key not in self._reads:
-            versions = self.instance.event_log_storage.get_latest_tags_by_partition(
-                key, dg.DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION_TAG]
-            )
-            said = {date.fromisoformat(day): tags[DATA_VERSION_TAG] for day, tags in versions.items()}
-            self._reads[key] = {
-                day: int(version) if (version := said.get(day, "")).isdigit() else place
-                for day, place in self._last_built(key).items()
-            }
+            self._reads[key] = {**self._last_built(key), **read_places(self.instance, key)}
         return self._reads[key]
 
     def _partitioned(self, keys: Iterable[dg.AssetKey]) -> list[dg.AssetKey]:
@@ -174,6 +167,15 @@ class Builds:
 def newest_place(instance: dg.DagsterInstance) -> int:
     """The place of the newest event of all: whatever is recorded later has a higher one."""
     return instance.event_log_storage.get_maximum_record_id() or 0
+
+
+def read_places(instance: dg.DagsterInstance, key: dg.AssetKey) -> dict[date, int]:
+    """The place up to which the last build of each partition says that it has read; without those that say none."""
+    versions = instance.event_log_storage.get_latest_tags_by_partition(
+        key, dg.DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION_TAG]
+    )
+    said = {date.fromisoformat(day): tags[DATA_VERSION_TAG] for day, tags in versions.items()}
+    return {day: int(version) for day, version in said.items() if version.isdigit()}
 
 
 def has_ended(partitions: TimePartitions, day: date, now: datetime) -> bool:

@@ -1,7 +1,7 @@
 """The sensor that any domain can have: what it asks for, given what Dagster has recorded."""
 
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,7 @@ SENSOR = derived_sensor(
     [Derived(DAYS_JOB, [DAYS], DAILY), Derived(WEEKS_JOB, [WEEKS], WEEKLY)],
     waits_for=[DAYS, WEEKS],
     description="Toys.",
-    minimum_interval_seconds=600,
+    pause=timedelta(minutes=10),
 )
 LAST_SENSOR = derived_sensor(
     "toy_last_sensor", [Derived(LAST_JOB, [LAST], DAILY)], waits_for=[LAST], description="What reads toys."
@@ -80,8 +80,8 @@ def build(instance: dg.DagsterInstance, made: Table, *days: int) -> None:
         instance.report_runless_asset_event(dg.AssetMaterialization(list(made.asset_key), partition=partition))
 
 
-def sensed(instance: dg.DagsterInstance) -> Any:
-    return SENSOR(dg.build_sensor_context(instance=instance, repository_def=REPOSITORY))
+def sensed(instance: dg.DagsterInstance, *, cursor: str | None = None) -> Any:
+    return SENSOR(dg.build_sensor_context(instance=instance, repository_def=REPOSITORY, cursor=cursor))
 
 
 def wanted(instance: dg.DagsterInstance) -> list[tuple[str, int, int]]:
@@ -101,13 +101,18 @@ def test_outdated_partitions_are_asked_for_job_by_job(empty: dg.DagsterInstance)
     assert [("days_job", 1, 1), ("weeks_job", 0, 0)] == wanted(empty)
 
 
-def test_the_same_builds_are_asked_for_once(empty: dg.DagsterInstance) -> None:
-    """By the key of the run; newer ones anew."""
+def test_the_same_builds_are_asked_for_once_a_day(empty: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the key of the run; newer ones anew, and those whose run has failed are not given up."""
+    now = datetime(2030, 1, 1, 12, tzinfo=UTC)
+    monkeypatch.setattr(derived, "utc_now", lambda: now)
     build(empty, RAW, 0)
-    keys = [it.run_key for it in sensed(empty)]
-    assert keys == [it.run_key for it in sensed(empty)]
+    keys = {it.run_key for it in sensed(empty)}
+    now += timedelta(hours=11)
+    assert keys == {it.run_key for it in sensed(empty)}
+    now += timedelta(hours=1)
+    assert keys.isdisjoint(it.run_key for it in sensed(empty))
     build(empty, RAW, 0)
-    assert set(keys).isdisjoint(it.run_key for it in sensed(empty))
+    assert keys.isdisjoint(it.run_key for it in sensed(empty))
 
 
 def test_the_running_partition_is_left_to_the_schedule(
@@ -151,9 +156,25 @@ def test_the_sensor_waits_for_runs_that_build_what_it_would(
         empty.delete_run(begun.run_id)
 
 
-def test_the_sensor_is_on_and_as_patient_as_it_is_told() -> None:
-    """Where late data trickles in, its day is not built every minute."""
-    assert (dg.DefaultSensorStatus.RUNNING, 600) == (SENSOR.default_status, SENSOR.minimum_interval_seconds)
+def test_the_sensor_is_on_and_as_patient_as_it_is_told(
+    empty: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where late data trickles in, its day is not built every minute; it looks as often as others, and a look that finds
+    nothing costs no pause.
+    """
+    assert (dg.DefaultSensorStatus.RUNNING, 60) == (SENSOR.default_status, SENSOR.minimum_interval_seconds)
+    now = datetime(2030, 1, 1, 12, tzinfo=UTC)
+    monkeypatch.setattr(derived, "utc_now", lambda: now)
+    context = dg.build_sensor_context(instance=empty, repository_def=REPOSITORY)
+    assert isinstance(SENSOR(context), dg.SkipReason)
+    assert context.cursor is None
+    build(empty, RAW, 0)
+    assert isinstance(SENSOR(context), list)
+    build(empty, RAW, 0)
+    now += timedelta(minutes=9)
+    assert "from 12:10:00 UTC on" in str(sensed(empty, cursor=context.cursor).skip_message)
+    now += timedelta(minutes=1)
+    assert isinstance(sensed(empty, cursor=context.cursor), list)
 
 
 def test_what_reads_an_outdated_partition_waits_for_it(empty: dg.DagsterInstance) -> None:
@@ -171,3 +192,6 @@ def test_what_reads_an_outdated_partition_waits_for_it(empty: dg.DagsterInstance
     build(empty, DAYS, 0)
     build(empty, LAST, 1)
     assert [str(MONDAY)] == asked()
+    build(empty, RAW, 0)
+    waits: Any = LAST_SENSOR(dg.build_sensor_context(instance=empty, repository_def=REPOSITORY))
+    assert dg.SkipReason("what 1 outdated partition(s) read is to be built first") == waits

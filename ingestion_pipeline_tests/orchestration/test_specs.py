@@ -1,7 +1,7 @@
 """A table's declaration becomes an asset; nothing about it is written twice."""
 
 import logging
-from datetime import timedelta
+from datetime import date, timedelta
 
 import dagster as dg
 import pytest
@@ -10,7 +10,7 @@ import yaml
 
 from ingestion_pipeline.core.metrics import metrics
 from ingestion_pipeline.core.tables import Column, Freshness, Table
-from ingestion_pipeline.orchestration.partitions import DAILY
+from ingestion_pipeline.orchestration.partitions import DAILY, range_tags
 from ingestion_pipeline.orchestration.specs import (
     declared_table,
     freshness_policy,
@@ -18,6 +18,7 @@ from ingestion_pipeline.orchestration.specs import (
     table_asset,
     table_metadata,
 )
+from ingestion_pipeline.orchestration.staleness import newest_place, read_places
 from ingestion_pipeline.providers.mock import MockProvider
 from ingestion_pipeline.settings import PROJECT_ROOT
 
@@ -52,6 +53,30 @@ PARTS = Table(domain="toy", name="parts", store="postgres", key=("part",), colum
 def toys(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     """One row per toy."""
     return dg.MaterializeResult(metadata={"bound": {**structlog.contextvars.get_contextvars()}})
+
+
+@table_asset(PAINTS)
+def paints(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+    """Something else is built while it reads; it reports another day too."""
+    for day in context.partition_keys:
+        context.instance.report_runless_asset_event(dg.AssetMaterialization(["toy", "sands"], partition=day))
+    return dg.MaterializeResult()
+
+
+def test_how_far_a_step_has_read_is_what_was_recorded_before_it_began() -> None:
+    """All its days say so: what is built while it reads has a later place."""
+    days = ["2026-03-02", "2026-03-03"]
+    job = dg.Definitions([paints], jobs=[dg.define_asset_job("p", [paints])]).resolve_job_def("p")
+    with dg.DagsterInstance.ephemeral() as instance:
+        before = newest_place(instance)
+        tags = range_tags(date.fromisoformat(days[0]), date.fromisoformat(days[1]))
+        assert job.execute_in_process(instance=instance, tags=tags).success
+        places = instance.event_log_storage.get_latest_storage_id_by_partition(
+            dg.AssetKey(["toy", "sands"]), dg.DagsterEventType.ASSET_MATERIALIZATION
+        )
+        read = {str(day): place for day, place in read_places(instance, paints.key).items()}
+    assert set(days) == set(places) == set(read)
+    assert all(before <= read[day] < min(places.values()) for day in days)
 
 
 def test_an_asset_is_what_its_table_says() -> None:

@@ -4,14 +4,13 @@ Crawl items are stored by the intake as they arrive (crawl.py); their asset look
 """
 
 import dagster as dg
-from dagster._core.definitions.data_version import DATA_VERSION_TAG
 
 from ingestion_pipeline.core.windows import Window
 from ingestion_pipeline.domains.community.content_tables import CRAWL_ITEMS, RULE_HISTORY, RULES, SEARCH_DOCUMENTS
 from ingestion_pipeline.domains.community.dirty_days import dirty_days, settle_dirty_days
 from ingestion_pipeline.domains.community.rules import apply_days
 from ingestion_pipeline.domains.community.search_index import document_count, index_changes
-from ingestion_pipeline.orchestration.metadata import materialized
+from ingestion_pipeline.orchestration.metadata import materialized, report_day
 from ingestion_pipeline.orchestration.partitions import FIRST_DAY, partition_window
 from ingestion_pipeline.orchestration.specs import table_asset
 from ingestion_pipeline.orchestration.staleness import newest_place
@@ -52,8 +51,7 @@ def rules(
     again = [it.day for it in dirty if it.day >= FIRST_DAY]
     for day in again:
         changes += apply_days(postgres, lake, Window.of_days(day, day))
-        version = {DATA_VERSION_TAG: str(place)}
-        context.log_event(dg.AssetMaterialization(context.asset_key, partition=day.isoformat(), tags=version))
+        report_day(context, day, read_to=place)
     settle_dirty_days(postgres, dirty)
     indexed = index_changes(postgres)
     counts = postgres.row_counts(RULES, window)

@@ -6,7 +6,7 @@ from ingestion_pipeline.core.windows import Window
 from ingestion_pipeline.domains.community.dirty_days import dirty_days, settle_dirty_days
 from ingestion_pipeline.domains.community.donations_ledger import apply_donations
 from ingestion_pipeline.domains.community.donations_tables import DONATIONS
-from ingestion_pipeline.orchestration.metadata import materialized
+from ingestion_pipeline.orchestration.metadata import materialized, report_day
 from ingestion_pipeline.orchestration.partitions import FIRST_DAY, partition_window
 from ingestion_pipeline.orchestration.specs import table_asset
 from ingestion_pipeline.storage.postgres import Postgres
@@ -26,8 +26,7 @@ def donations(context: dg.AssetExecutionContext, postgres: dg.ResourceParam[Post
     changed = dirty_days(postgres, DONATIONS)  # also of a run that was killed before it could say so
     reported = [it.day for it in changed if it.day >= FIRST_DAY]
     for day in reported:
-        rows = {"dagster/partition_row_count": postgres.row_counts(DONATIONS, Window.of_days(day, day)).get(day, 0)}
-        context.log_event(dg.AssetMaterialization(context.asset_key, partition=day.isoformat(), metadata=rows))
+        report_day(context, day, rows=postgres.row_counts(DONATIONS, Window.of_days(day, day)).get(day, 0))
     settle_dirty_days(postgres, changed)
     counts = postgres.row_counts(DONATIONS, partition_window(context))
     left_out = len(changed) - len(reported)

@@ -3,6 +3,8 @@
 All on by default.
 """
 
+from datetime import timedelta
+
 import dagster as dg
 
 from ingestion_pipeline.domains.community.content_tables import RULES
@@ -31,7 +33,7 @@ community_leaderboards_sensor = derived_sensor(
     "community_leaderboards_sensor",
     [Derived(community_leaderboards_job, (LEADERBOARD_SNAPSHOTS,), DAILY)],
     waits_for=(RULES, RULE_METRICS_DAILY, LEADERBOARD_SNAPSHOTS),
-    minimum_interval_seconds=3_600,
+    pause=timedelta(hours=1),
     description="Days whose metrics have changed since their boards were made.",
 )
 

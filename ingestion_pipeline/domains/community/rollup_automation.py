@@ -3,6 +3,8 @@
 All on by default.
 """
 
+from datetime import timedelta
+
 import dagster as dg
 
 from ingestion_pipeline.domains.community.content_tables import RULES
@@ -37,7 +39,7 @@ community_rollups_sensor = derived_sensor(
     "community_rollups_sensor",
     [Derived(community_daily_job, DAILY_TABLES, DAILY)],
     waits_for=(RULES, *DAILY_TABLES),
-    minimum_interval_seconds=300,
+    pause=timedelta(minutes=5),
     description="Days whose events, rules or donations have changed since they were rolled up.",
 )
 

@@ -1,14 +1,12 @@
 """The event history: the hot log's events, enriched, in the lake. No arithmetic here."""
 
-from datetime import date
-
 import dagster as dg
 
 from ingestion_pipeline.core.windows import Window
 from ingestion_pipeline.domains.events.erasure import changed_days, settle_changed_days
 from ingestion_pipeline.domains.events.sync import sync
 from ingestion_pipeline.domains.events.tables import EVENT_HISTORY
-from ingestion_pipeline.orchestration.metadata import materialized
+from ingestion_pipeline.orchestration.metadata import materialized, report_day
 from ingestion_pipeline.orchestration.partitions import FIRST_DAY, partition_window
 from ingestion_pipeline.orchestration.specs import table_asset
 from ingestion_pipeline.settings import Settings
@@ -31,13 +29,10 @@ def event_history(
     activity, funnels, retention cohorts.
     """
     report = sync(postgres, lake, users_table=settings.events_users_table)
-    asked = {date.fromisoformat(key) for key in context.partition_keys}
     changed = changed_days(postgres)  # also of a run that was killed before it could say so
-    days = {it.day for it in changed} - asked
-    for day in sorted(day for day in days if day >= FIRST_DAY):  # earlier ones have no partition
-        rows = {"dagster/partition_row_count": lake.row_counts(EVENT_HISTORY, Window.of_days(day, day)).get(day, 0)}
-        context.log_event(dg.AssetMaterialization(EVENT_HISTORY.asset_key, partition=day.isoformat(), metadata=rows))
-    settle_changed_days(postgres, changed)
+    for day in sorted(it.day for it in changed if it.day >= FIRST_DAY):  # earlier ones have no partition
+        report_day(context, day, rows=lake.row_counts(EVENT_HISTORY, Window.of_days(day, day)).get(day, 0))
+    settle_changed_days(postgres, changed)  # the asked ones too are reported by now: the run may end here
     counts = lake.row_counts(EVENT_HISTORY, partition_window(context))
     synced = {
         "events_synced": report.rows,

@@ -3,6 +3,8 @@
 All on by default. Past days are derived again by a sensor once a late event, or an erasure, has changed them.
 """
 
+from datetime import timedelta
+
 import dagster as dg
 
 from ingestion_pipeline.core.clock import utc_now
@@ -100,7 +102,7 @@ events_derived_sensor = derived_sensor(
     "events_derived_sensor",
     [Derived(events_changed_days_job, DERIVED_DAILY, DAILY), Derived(events_weekly_job, WEEKLY_TABLES, WEEKLY)],
     waits_for=(*DERIVED_DAILY, *WEEKLY_TABLES),
-    minimum_interval_seconds=300,
+    pause=timedelta(minutes=5),
     description="Days and weeks that have got late events, or lost erased ones, since they were derived.",
 )
 

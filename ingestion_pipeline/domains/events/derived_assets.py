@@ -27,9 +27,10 @@ from ingestion_pipeline.domains.events.tables import (
     MONTH_DAYS,
     RETENTION_COHORTS,
 )
-from ingestion_pipeline.orchestration.metadata import PREVIEW_ROWS, materialized, preview
+from ingestion_pipeline.orchestration.metadata import PREVIEW_ROWS, materialized, preview, report_day
 from ingestion_pipeline.orchestration.partitions import FIRST_DAY, monday, partition_window
 from ingestion_pipeline.orchestration.specs import lookback, table_asset
+from ingestion_pipeline.orchestration.staleness import read_places
 from ingestion_pipeline.settings import Settings
 from ingestion_pipeline.storage.lake import Lake
 from ingestion_pipeline.storage.postgres import Postgres
@@ -96,9 +97,13 @@ def active_users(
     with postgres.exclusive(ACTIVE_USERS.qualified_name):
         for part in _parts(lake, EVENT_HISTORY, window, since=first_rebuildable_day(postgres)):
             _store_active_users(lake, part)
-            for day, rows in _unmarked_days(lake, part):
-                metadata = {"dagster/partition_row_count": rows}
-                context.log_event(dg.AssetMaterialization(context.asset_key, partition=str(day), metadata=metadata))
+            new = _new_users(lake, part)
+            for day, rows in _days_marked_late(lake, part, new):
+                # Of its events nothing was read: it stays as outdated as it was. A run that ends right after this has
+                # its readers built for nothing; one that ended before it would leave them as they were.
+                read_to = read_places(context.instance, context.asset_key).get(day, 0)
+                report_day(context, day, rows=rows, read_to=read_to)
+                _unmark(lake, day, new)
     # no preview: what Dagster shows, it keeps, out of the reach of an erasure
     return materialized(context, ACTIVE_USERS, counts=lake.row_counts(ACTIVE_USERS, window))
 
@@ -202,18 +207,21 @@ def _store_active_users(lake: Lake, part: Window) -> None:
     lake.replace(ACTIVE_USERS, activity.active_users(lake.read(EVENT_HISTORY, part), known), part)
 
 
-def _unmarked_days(lake: Lake, part: Window) -> Iterator[tuple[date, int]]:
-    """Takes the mark from everybody on later days who is new in `part`; the days it changed, with their rows."""
+def _days_marked_late(lake: Lake, part: Window, new: "ir.Table") -> list[tuple[date, int]]:
+    """The later days that still mark somebody who is `new` in `part`, with their rows."""
+    later = Window(part.end, LATEST)
+    if not (counts := lake.row_counts(ACTIVE_USERS, later)):
+        return []
+    days = _new_users(lake, later).semi_join(new, "user_id").select("day").distinct().to_pyarrow()
+    return [(day, counts[day]) for day in sorted(days["day"].to_pylist())]
+
+
+def _unmark(lake: Lake, day: date, new: "ir.Table") -> None:
+    """Takes the mark from everybody of `new` on a later day."""
     from ingestion_pipeline.domains.events import activity
 
-    later = Window(part.end, LATEST)
-    if not lake.row_counts(ACTIVE_USERS, later):
-        return
-    new = _new_users(lake, part)
-    changed = _new_users(lake, later).semi_join(new, "user_id").select("day").distinct().to_pyarrow()
-    for day in sorted(changed["day"].to_pylist()):
-        window = Window.of_days(day, day)
-        yield day, lake.replace(ACTIVE_USERS, activity.without_new(lake.read(ACTIVE_USERS, window), new), window)
+    window = Window.of_days(day, day)
+    lake.replace(ACTIVE_USERS, activity.without_new(lake.read(ACTIVE_USERS, window), new), window)
 
 
 def _new_users(lake: Lake, window: Window) -> "ir.Table":

@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from ingestion_pipeline.domains.community import rollup_assets
 from ingestion_pipeline.domains.community.content_assets import rules
 from ingestion_pipeline.domains.community.content_automation import community_rules_job
 from ingestion_pipeline.domains.community.donations_tables import DONATIONS
@@ -110,6 +111,30 @@ def test_a_late_event_dirties_its_day_only(rolled: Rolled) -> None:
     assert {DAY} == outdated(rolled)
     assert (0, 1, 0, 2) == changed(told(rolled.run())[str(DAY)])
     assert set() == outdated(rolled)
+
+
+def test_an_event_that_comes_after_its_day_was_read_has_it_built_again(
+    rolled: Rolled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Although the run that read the day is recorded later: it goes on with another one meanwhile."""
+    history = [event(rule_id="r1"), event(rule_id="r1", hours=36)]
+    rolled.store(*history)
+    rolled.tell("community/rules", DAY, NEXT)
+    rolled.tell("community/donations", DAY, NEXT)
+    read = rollup_assets.rolled_rules
+
+    def read_then_told(connection: Any, lake: Lake, limits: Any, day: date) -> Any:
+        found = read(connection, lake, limits, day)
+        if day == DAY:
+            rolled.store(*history, event("COPY", rule_id="r1", hours=13, event_id="late"))
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(rollup_assets, "rolled_rules", read_then_told)
+        rolled.run(DAY, NEXT)
+    assert DAY in outdated(rolled)
+    rolled.run(DAY, NEXT)
+    assert (set(), [1]) == (outdated(rolled), [it["copies"] for it in rolled.rows(RULE_METRICS_DAILY)])
 
 
 def test_a_refund_dirties_its_day_and_leaves_the_rules_alone(rolled: Rolled) -> None:

@@ -1,7 +1,9 @@
 """When events move: runs are asked for when events wait, and what a run did is seen by what is derived from it."""
 
+import signal
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -16,8 +18,10 @@ from ingestion_pipeline.domains.events.erasure import changed_days, settle_chang
 from ingestion_pipeline.domains.events.sync import ALL_TIME, sync
 from ingestion_pipeline.domains.events.tables import EVENT_AGGREGATIONS_DAILY, EVENT_HISTORY
 from ingestion_pipeline.orchestration.staleness import Builds
+from ingestion_pipeline.settings import Settings
 from ingestion_pipeline.storage.lake import Lake
 from ingestion_pipeline.storage.postgres import Postgres
+from ingestion_pipeline_tests.children import python
 from ingestion_pipeline_tests.hot_log import HotLog, rows, value
 from ingestion_pipeline_tests.pipeline import Pipeline
 
@@ -136,7 +140,7 @@ def test_a_held_event_asks_for_a_run_when_it_is_due(
 
 
 def test_a_run_brings_everything_over_whatever_day_it_is_for(hot_log: HotLog, own_pipeline: Pipeline) -> None:
-    """A late event goes to its own day, which is reported as built again."""
+    """A late event goes to its own day, which is reported as built again; the run's own with its result as well."""
     now = datetime.now(UTC)
     late = now - timedelta(days=40)
     hot_log.send(COPY, {**COPY, "ts": late.isoformat()}, received_at=now)
@@ -144,7 +148,7 @@ def test_a_run_brings_everything_over_whatever_day_it_is_for(hot_log: HotLog, ow
     assert result.success, own_pipeline.problems(result)
     every = Window.of_days(date(2020, 1, 1), date(2100, 1, 1))
     assert {late.date(): 1, now.date(): 1} == own_pipeline.lake.row_counts(EVENT_HISTORY, every)
-    assert {late.date().isoformat(): 1, now.date().isoformat(): 1} == days_materialized(own_pipeline.instance)
+    assert {late.date().isoformat(): 1, now.date().isoformat(): 2} == days_materialized(own_pipeline.instance)
 
 
 def test_a_run_says_what_it_did(hot_log: HotLog, own_pipeline: Pipeline) -> None:
@@ -193,6 +197,45 @@ def test_an_event_outside_the_partitions_does_not_break_the_run(
     result = own_pipeline.run("events_sync_job", datetime.now(UTC).date())
     assert result.success, own_pipeline.problems(result)
     assert [at] == own_pipeline.lake.read(EVENT_HISTORY, ALL_TIME).to_pyarrow()["occurred_at"].to_pylist()
+
+
+# Syncs, for the days that were given, and is killed as soon as what changed is settled.
+SYNCER = """
+import os, signal, sys
+import dagster as dg
+from ingestion_pipeline.domains.events import assets
+from ingestion_pipeline.orchestration.partitions import range_tags
+from ingestion_pipeline.settings import Settings
+from ingestion_pipeline.storage.lake import Lake
+from ingestion_pipeline.storage.postgres import Postgres
+
+settle = assets.settle_changed_days
+
+def settled(*arguments):
+    settle(*arguments)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+assets.settle_changed_days = settled
+settings = Settings.from_environment({"DATABASE_URL": sys.argv[1], "INGESTION_HOME": sys.argv[2]})
+resources = {"settings": settings, "postgres": Postgres(sys.argv[1]), "lake": Lake(settings)}
+instance = dg.DagsterInstance.local_temp(sys.argv[3])
+dg.materialize(assets.ASSETS, instance=instance, partition_key=sys.argv[4], resources=resources)
+"""
+
+
+def test_a_day_is_reported_before_it_is_settled(
+    hot_log: HotLog, worker_url: str, settings: Settings, postgres: Postgres, tmp_path: Path
+) -> None:
+    """Also the day that the run is for: the run may end between the two, and nothing else says that it has changed."""
+    now = datetime.now(UTC)
+    day = now.date() - timedelta(days=1)
+    hot_log.send({**COPY, "ts": f"{day}T12:00:00Z"}, received_at=now)
+    with python(SYNCER, worker_url, str(settings.ingestion_home), str(tmp_path), str(day)) as child:
+        said, _ = child.communicate(timeout=120)
+        assert -signal.SIGKILL == child.returncode, said
+    assert [] == changed_days(postgres)
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        assert {str(day): 1} == days_materialized(instance)
 
 
 def test_a_run_over_many_days_counts_each(hot_log: HotLog, own_pipeline: Pipeline) -> None:

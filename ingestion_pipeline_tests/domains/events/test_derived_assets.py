@@ -1,9 +1,11 @@
 """The assets derived from the event history, over a real lake and a real PostgreSQL, and what one day does to others."""
 
 import json
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -33,6 +35,7 @@ from ingestion_pipeline.settings import Settings
 from ingestion_pipeline.storage import lake as lake_module
 from ingestion_pipeline.storage.lake import Lake
 from ingestion_pipeline.storage.postgres import Postgres
+from ingestion_pipeline_tests.children import python
 from ingestion_pipeline_tests.domains.events.factories import MONDAY, by_key, make_event, make_events, make_payment
 
 FIRST = MONDAY.date()
@@ -192,6 +195,60 @@ def test_days_may_be_built_in_any_order(events: Events) -> None:
     events.run("days", after(5), after(8))
     new = by_key(events.rows(DAILY_ACTIVE_USERS), "day")
     assert [1, 1, 0] == [new[after(day)]["new_users"] for day in (1, 5, 8)]
+
+
+def test_a_day_that_lost_marks_stays_outdated_until_its_own_events_are_read(events: Events) -> None:
+    """That it is reported as changed says nothing of events that came late for it."""
+    history = [seen("u1", 5), seen("u2", 5)]
+    events.store(*history)
+    events.run("days", after(5))
+    events.store(*history, seen("u3", 5.5), seen("u1", 1))
+    assert {after(1), after(5)} == events.outdated(ACTIVE_USERS)
+    events.run("days", after(1))
+    assert {after(5)} == events.outdated(ACTIVE_USERS)
+    events.run("days", after(5))
+    assert set() == events.outdated(ACTIVE_USERS)
+    assert 3 == len(events.rows(ACTIVE_USERS).query("day == @after(5)"))
+
+
+# Builds the first day, and is killed while it takes marks from later ones.
+BUILDER = """
+import os, signal, sys
+import dagster as dg
+from ingestion_pipeline.domains.events import derived_assets
+from ingestion_pipeline.settings import Settings
+from ingestion_pipeline.storage.lake import Lake
+from ingestion_pipeline.storage.postgres import Postgres
+
+unmark = derived_assets._unmark
+
+def unmarked(*arguments):
+    unmark(*arguments)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+derived_assets._unmark = unmarked
+settings = Settings.from_environment({"DATABASE_URL": sys.argv[1], "INGESTION_HOME": sys.argv[2]})
+resources = {"settings": settings, "postgres": Postgres(sys.argv[1]), "lake": Lake(settings)}
+instance = dg.DagsterInstance.local_temp(sys.argv[3])
+history = dg.AssetSpec(["events", "event_history"], partitions_def=derived_assets.active_users.partitions_def)
+dg.materialize([history, derived_assets.active_users], instance=instance, partition_key=sys.argv[4], resources=resources)
+"""
+
+
+def test_a_day_that_lost_marks_has_its_readers_built_again_although_the_run_was_killed(
+    events: Events, worker_url: str, tmp_path: Path
+) -> None:
+    """The next run finds no mark to take any more."""
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as events.instance:
+        events.store(seen("u1", 1), seen("u1", 5))
+        events.run("days", after(5))
+        assert after(5) not in events.outdated(DAILY_ACTIVE_USERS)
+        home = str(events.settings.ingestion_home)
+        with python(BUILDER, worker_url, home, str(tmp_path), str(after(1))) as child:
+            said, _ = child.communicate(timeout=120)
+            assert -signal.SIGKILL == child.returncode, said
+        assert [False] == events.rows(ACTIVE_USERS).query("day == @after(5)")["is_new"].tolist()
+        assert after(5) in events.outdated(DAILY_ACTIVE_USERS)
 
 
 def test_a_day_completes_the_funnels_of_the_days_before(events: Events) -> None:

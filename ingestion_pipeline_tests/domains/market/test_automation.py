@@ -176,7 +176,6 @@ def test_what_a_rebuilt_day_leaves_behind_is_built_by_the_sensor(pipeline: Pipel
     requests = sensed(empty)
     later = rebuilt + timedelta(days=1)
     assert {"market_lookback_job": (later, last), "market_weekly_job": (MONDAY, MONDAY)} == wanted(requests)
-    assert [it.run_key for it in requests] == [it.run_key for it in sensed(empty)]
     assert all(str(it.run_key).startswith(f"{it.job_name}:") for it in requests)
 
     for name, (first, end) in wanted(requests).items():
