@@ -195,7 +195,7 @@ def ours(lake: Lake, days: Sequence[date], rules: pa.Table) -> list[pa.Table]:
     found = []
     for day in days:
         events = lake.read(RULE_EVENTS, Window.of_days(day, day))
-        counts = ibis.memtable(lake.engine.to_pyarrow(rule_events(events, known, LIMITS)))
+        counts = rule_events(lake.engine, events, known, LIMITS)
         metrics = lake.engine.to_pyarrow(rule_metrics(counts, known))
         found += [metrics, lake.engine.to_pyarrow(excluded_events(counts))]
         found.append(lake.engine.to_pyarrow(author_metrics(ibis.memtable(metrics), ibis.memtable(nothing))))

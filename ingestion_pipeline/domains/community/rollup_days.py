@@ -99,7 +99,7 @@ def rolled_rules(connection: psycopg.Connection[Any], lake: Lake, limits: Limits
 
     rules = ibis.memtable(selected(connection, _RULES, {}, _RULES_SCHEMA))
     events = lake.read(RULE_EVENTS, Window.of_days(day, day))
-    counts = ibis.memtable(lake.engine.to_pyarrow(rule_events(events, rules, limits)))
+    counts = rule_events(lake.engine, events, rules, limits)
     return RuleRollup(
         _rows(lake, RULE_METRICS_DAILY, rule_metrics(counts, rules), day),
         _rows(lake, EXCLUDED_EVENTS_DAILY, excluded_events(counts), day),

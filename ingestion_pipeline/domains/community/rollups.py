@@ -1,7 +1,8 @@
-"""The rollup of one day's events of rules, as Ibis expressions over the event history. Pure.
+"""The rollup of one day's events of rules, as Ibis expressions over the event history.
 
 `rule_events` judges every event of the day and counts by rule and reason; what it gives is small, and the other tables
-are made of it. Rows are ranked (views of one address, votes of one person) only where there are too many of them.
+are made of it. It is computed in passes over the events, of which each leaves a small table: no engine has to hold the
+events. Rows are ranked (views of one address, votes of one person) only where there are too many of them.
 
 Sums of fractions are sums of decimals: they do not depend on the order in which an engine adds.
 """
@@ -31,6 +32,7 @@ from ingestion_pipeline.domains.community.scoring import COPY, FORK, KINDS, SAVE
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
+    from ibis.backends import BaseBackend
 
 # of one event, at most ±5, and of a day's sum: neither the order of rows nor the engine changes the last digit
 EVENT_SCORE, DAY_SCORE = dt.Decimal(18, 16), dt.Decimal(38, 12)
@@ -38,7 +40,6 @@ COUNTS = ("views", "copies", "saves", "forks")
 KIND_OF = {"views": VIEW, "copies": COPY, "saves": SAVE, "forks": FORK}
 NO = ibis.literal(False)
 SEEN = ("rule_id", "event_type", "event_id", "user_id", "address_hash", "occurred_at")
-JUDGED = ("rule_id", "event_type", "user_id", "occurred_at", "direction", "reason")
 DAY_MICROSECONDS, HOUR_MICROSECONDS = 86_400_000_000, 3_600_000_000.0
 
 
@@ -57,10 +58,11 @@ def json_text(document, path):  # type: ignore[no-untyped-def] # noqa: ANN001, A
     """The text at a JSON path, null where there is none."""
 
 
-def rule_events(events: "ir.Table", rules: "ir.Table", limits: Limits) -> "ir.Table":
-    """The events of rules counted by rule and reason for which they do not count, null where they do.
+def rule_events(engine: "BaseBackend", events: "ir.Table", rules: "ir.Table", limits: Limits) -> "ir.Table":
+    """The events of rules counted by rule and reason for which they do not count, null where they do. In memory.
 
     Args:
+        engine: That of `events`.
         events: Rows of events/event_history: all of one UTC day.
         rules: rule_id and author_id of every rule, once.
         limits: By what they are judged.
@@ -69,22 +71,11 @@ def rule_events(events: "ir.Table", rules: "ir.Table", limits: Limits) -> "ir.Ta
         Columns rule_id, reason, views, copies, saves, forks, votes, votes_up, votes_down, unique_users, score (in
         exact decimals; of what does not count all four are of no use).
     """
-    seen = _seen(events, limits)
-    views = seen.filter(seen.event_type == VIEW)
-    votes = seen.filter(seen.event_type == VOTE)
-    others = seen.filter(~seen.event_type.isin([VIEW, VOTE]))
-    judged = ibis.union(_capped_views(views), _last_votes(votes, rules), _columns(others))
-    counted = judged.reason.isnull()
-    weight = ibis.cases(*((judged.event_type == kind, value) for kind, value in WEIGHTS.items()), else_=0)
-    worth = (weight * judged.direction).cast("float64") * _decay(judged, limits.half_life_hours)
-    return judged.group_by("rule_id", "reason").agg(
-        **{name: judged.count(where=judged.event_type == kind) for name, kind in KIND_OF.items()},
-        votes=judged.count(where=judged.event_type == VOTE),
-        votes_up=judged.count(where=(judged.event_type == VOTE) & (judged.direction > 0)),
-        votes_down=judged.count(where=judged.direction < 0),
-        unique_users=judged.user_id.nunique(where=counted),
-        score=worth.cast(EVENT_SCORE).sum(where=counted),
-    )
+    some = _of_rules(events)
+    busy = _in_memory(engine, _busy_addresses(some, limits))
+    crowded = _in_memory(engine, _crowded_places(some))
+    beyond = _in_memory(engine, _beyond(_judged(some.semi_join(crowded, "place_key"), rules, busy, limits)))
+    return _in_memory(engine, _counts(_judged(some, rules, busy, limits), beyond, limits))
 
 
 def rule_metrics(counts: "ir.Table", rules: "ir.Table") -> "ir.Table":
@@ -138,24 +129,89 @@ def author_metrics(metrics: "ir.Table", donations: "ir.Table") -> "ir.Table":
     return rows.mutate(points=_points(rows))
 
 
-def _seen(events: "ir.Table", limits: Limits) -> "ir.Table":
-    """The events of rules, with a reason where one holds that needs no other event but the number of an address's."""
+def _in_memory(engine: "BaseBackend", rows: "ir.Table") -> "ir.Table":
+    return ibis.memtable(engine.to_pyarrow(rows))
+
+
+def _of_rules(events: "ir.Table") -> "ir.Table":
+    """The events of the kinds that count, with `place_key`.
+
+    That is the same for all views of an address, and for all votes of a person, on a rule; null without anybody. As it
+    is a hash, it is at times the same for others too.
+    """
     # as tables disagree on which columns may be null, what they have in common is that all may
     events = events.mutate(**{name: events[name].cast(events[name].type().copy(nullable=True)) for name in SEEN})
     some = events.filter(events.event_type.isin(KINDS))
-    addresses = some.filter(some.address_hash.notnull()).group_by("address_hash").agg(n=lambda it: it.count())
-    busy = addresses.filter(addresses.n > limits.events_per_address).address_hash
-    reason = ibis.cases(
-        (some.rule_id.isnull(), NO_RULE),
-        (~some.is_counted, REPEAT_VIEW),
-        (_is_bot(some, limits.user_agents), BOT),
-        (some.address_hash.isin(busy), ADDRESS_RATE),
+    place_key = ibis.cases(
+        ((some.event_type == VIEW) & some.address_hash.notnull(), hashed(some.rule_id, some.address_hash)),
+        ((some.event_type == VOTE) & _voter(some).notnull(), hashed(_voter(some), some.rule_id)),
     )
-    return some.select(*SEEN, direction=_direction(some), reason=reason)
+    return some.mutate(place_key=place_key)
 
 
-def _columns(events: "ir.Table") -> "ir.Table":
-    return events.select(*JUDGED)
+def _busy_addresses(some: "ir.Table", limits: Limits) -> "ir.Table":
+    """The addresses of which no event counts: they have too many."""
+    addresses = some.filter(some.address_hash.notnull()).group_by("address_hash").agg(n=lambda it: it.count())
+    return addresses.filter(addresses.n > limits.events_per_address).select("address_hash")
+
+
+def _crowded_places(some: "ir.Table") -> "ir.Table":
+    """Each `place_key` that more events share than may count."""
+    placed = some.filter(some.place_key.notnull())
+    sizes = placed.group_by("place_key").agg(n=lambda it: it.count(), most=lambda it: _most(it).min())
+    return sizes.filter(sizes.n > sizes.most).select("place_key")
+
+
+def _judged(some: "ir.Table", rules: "ir.Table", busy: "ir.Table", limits: Limits) -> "ir.Table":
+    """With a reason where one holds that needs no other event but the number of an address's."""
+    authored = some.left_join(rules, "rule_id").select(some, rules.author_id)
+    reason = ibis.cases(
+        (authored.rule_id.isnull(), NO_RULE),
+        (~authored.is_counted, REPEAT_VIEW),
+        (_is_bot(authored, limits.user_agents), BOT),
+        (authored.address_hash.isin(busy.address_hash), ADDRESS_RATE),
+        ((authored.event_type == VOTE) & (authored.user_id == authored.author_id), SELF_VOTE),
+    )
+    return authored.select(*SEEN, direction=_direction(authored), reason=reason)
+
+
+def _beyond(judged: "ir.Table") -> "ir.Table":
+    """The ids, with a reason, of views beyond the first of an address on a rule and of votes before a person's last.
+
+    By time and id, of what has no other reason.
+    """
+    who = ibis.cases((judged.event_type == VIEW, judged.address_hash), (judged.event_type == VOTE, _voter(judged)))
+    mine = judged.mutate(who=who).filter(lambda it: it.reason.isnull() & it.who.notnull())
+    keys, order = ("event_type", "rule_id", "who"), ("occurred_at", "event_id")
+    first = ibis.row_number().over(ibis.window(group_by=keys, order_by=order))  # from 0
+    last = ibis.row_number().over(ibis.window(group_by=keys, order_by=[ibis.desc(name) for name in order]))
+    placed = mine.mutate(place=ibis.ifelse(mine.event_type == VIEW, first, last))
+    beyond = placed.filter(placed.place >= _most(placed))
+    return beyond.select("event_id", beyond_reason=ibis.ifelse(beyond.event_type == VIEW, VIEW_CAP, REPEAT_VOTE))
+
+
+def _counts(judged: "ir.Table", beyond: "ir.Table", limits: Limits) -> "ir.Table":
+    both = judged.left_join(beyond, "event_id").select(judged, beyond.beyond_reason)
+    is_withdrawn = (both.event_type == VOTE) & (both.direction == 0)
+    known = both.mutate(
+        reason=ibis.coalesce(both.reason, both.beyond_reason, ibis.cases((is_withdrawn, WITHDRAWN_VOTE)))
+    )
+    counted = known.reason.isnull()
+    weight = ibis.cases(*((known.event_type == kind, value) for kind, value in WEIGHTS.items()), else_=0)
+    worth = (weight * known.direction).cast("float64") * _decay(known, limits.half_life_hours)
+    return known.group_by("rule_id", "reason").agg(
+        **{name: known.count(where=known.event_type == kind) for name, kind in KIND_OF.items()},
+        votes=known.count(where=known.event_type == VOTE),
+        votes_up=known.count(where=(known.event_type == VOTE) & (known.direction > 0)),
+        votes_down=known.count(where=known.direction < 0),
+        unique_users=known.user_id.nunique(where=counted),
+        score=worth.cast(EVENT_SCORE).sum(where=counted),
+    )
+
+
+def _voter(events: "ir.Table") -> "ir.StringValue":
+    """Whose vote it is: a person's, or an address's where nobody is named."""
+    return ibis.coalesce("u" + events.user_id, "a" + events.address_hash)
 
 
 def _is_bot(events: "ir.Table", user_agents: tuple[str, ...]) -> "ir.BooleanValue":
@@ -180,48 +236,9 @@ def _direction(events: "ir.Table") -> "ir.NumericValue":
     return value.sign().cast("int8")
 
 
-def _capped_views(views: "ir.Table") -> "ir.Table":
-    """The first views of an address on a rule and day count, by time and id."""
-    keys = ("rule_id", "address_hash")
-    mine = views.reason.isnull() & views.address_hash.notnull()
-    return _with_places(views, mine, keys, more_than=VIEWS_PER_ADDRESS, last_first=False, reason=VIEW_CAP)
-
-
-def _last_votes(votes: "ir.Table", rules: "ir.Table") -> "ir.Table":
-    """The last vote of a person on a rule and day counts, or of an address where nobody is named; none of authors."""
-    authored = votes.left_join(rules, "rule_id").select(votes, rules.author_id)
-    judged = authored.mutate(
-        reason=authored.reason.coalesce(ibis.cases((authored.user_id == authored.author_id, SELF_VOTE))),
-        voter=ibis.coalesce("u" + authored.user_id, "a" + authored.address_hash),
-    )
-    mine = judged.reason.isnull() & judged.voter.notnull()
-    keys = ("rule_id", "voter")
-    last = _with_places(judged, mine, keys, more_than=1, last_first=True, reason=REPEAT_VOTE)
-    return last.mutate(reason=last.reason.coalesce(ibis.cases((last.direction == 0, WITHDRAWN_VOTE))))
-
-
-def _with_places(
-    events: "ir.Table",
-    mine: "ir.BooleanValue",
-    keys: tuple[str, ...],
-    *,
-    more_than: int,
-    last_first: bool,
-    reason: str,
-) -> "ir.Table":
-    """`events` with `reason` on those beyond the first `more_than` of each group of `keys`, of the rows `mine`.
-
-    Only groups that are too large are sorted; they are found by a hash, so that a few others may be sorted too.
-    """
-    keyed = events.mutate(mine=mine, place_key=hashed(*(events[name] for name in keys)))
-    sizes = keyed.filter(keyed.mine).group_by("place_key").agg(n=lambda it: it.count())
-    large = sizes.filter(sizes.n > more_than).place_key
-    marked = keyed.mutate(is_ranked=keyed.mine & keyed.place_key.isin(large))
-    ranked = marked.filter(marked.is_ranked)
-    order = [ibis.desc("occurred_at"), ibis.desc("event_id")] if last_first else ["occurred_at", "event_id"]
-    place = ibis.row_number().over(ibis.window(group_by=keys, order_by=order))  # from 0
-    beyond = ranked.mutate(place=place).mutate(reason=lambda it: ibis.cases((it.place >= more_than, reason)))
-    return ibis.union(_columns(marked.filter(~marked.is_ranked)), _columns(beyond))
+def _most(events: "ir.Table") -> "ir.IntegerValue":
+    """How many events of one place_key count."""
+    return ibis.ifelse(events.event_type == VIEW, VIEWS_PER_ADDRESS, 1)
 
 
 def _decay(events: "ir.Table", half_life_hours: float) -> "ir.FloatingValue":

@@ -39,7 +39,7 @@ def rolled(
     """Metrics by rule, excluded events by reason, and the rows of the first."""
     rules = ibis.memtable(pa.table({"rule_id": list(AUTHORS), "author_id": list(AUTHORS.values())}))
     seen = ibis.memtable(history(*events).select(list(RULE_EVENTS.column_names)))
-    counts = ibis.memtable(engine.to_pyarrow(rule_events(seen, rules, limits)))
+    counts = rule_events(engine, seen, rules, limits)
     metrics: Rows = engine.to_pyarrow(rule_metrics(counts, rules)).to_pylist()
     excluded = engine.to_pyarrow(excluded_events(counts)).to_pylist()
     by_rule = {row["rule_id"]: {name: value for name, value in row.items() if name != "rule_id"} for row in metrics}

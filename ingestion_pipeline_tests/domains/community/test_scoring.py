@@ -53,7 +53,7 @@ def test_the_worked_example_is_what_the_code_computes(settings: Settings) -> Non
     engine.raw_sql("set TimeZone = 'UTC'")
     rules = ibis.memtable(pa.table({"rule_id": ["r1"], "author_id": ["ada"]}))
     seen = ibis.memtable(history(*events).select(list(RULE_EVENTS.column_names)))
-    counts = ibis.memtable(engine.to_pyarrow(rule_events(seen, rules, limits_of(settings))))
+    counts = rule_events(engine, seen, rules, limits_of(settings))
     (row,) = engine.to_pyarrow(rule_metrics(counts, rules)).to_pylist()
     counted = [line for line in lines if line[4] == "-"]
     assert row["excluded_events"] == len(lines) - len(counted)
