@@ -17,7 +17,7 @@ up: install ## Start everything to stay; Ctrl-C stops it
 	$(BIN)/ingestion-pipeline up
 
 test: install-dev ## Every test
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 test-spark: ## The same answer on Spark as on DuckDB; an environment of its own (needs Java 17)
 	$(PYTHON) -m venv $(VENV)-spark

@@ -30,7 +30,7 @@ def output(child: subprocess.Popen[str]) -> str:
     return text
 
 
-def until(claim: Callable[[], bool], *, seconds: float = 60.0) -> None:
+def until(claim: Callable[[], bool], *, seconds: float = 300.0) -> None:
     """Asks until `claim` is true; a test never goes on because enough time has passed."""
     deadline = time.monotonic() + seconds
     while not claim():

@@ -4,6 +4,7 @@ One embedded server serves the whole session of a worker process; a test's datab
 """
 
 import importlib.util
+import os
 import signal
 import tempfile
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from ingestion_pipeline_tests.databases import TEMPLATE, migrated_database
 from ingestion_pipeline_tests.pipeline import Pipeline
 
 DATA = Path(__file__).parent / "data"
+SLOW = tuple(f"ingestion_pipeline_tests/{name}" for name in ("flows/", "test_benchmarks", "test_documents", "test_cli"))
 
 # what a shell ignores for a job in the background, its children would ignore as well
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -31,6 +33,17 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # Spark lives in an environment of its own: `make test-spark`
 collect_ignore = [] if importlib.util.find_spec("pyspark") else ["spark"]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Twice as many as cores: half of the tests wait for processes that they have started."""
+    return 2 * (os.cpu_count() or 1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files whose tests start processes come first, so that no worker is left with one at the end."""
+    items.sort(key=lambda item: not item.nodeid.startswith(SLOW))
 
 
 @pytest.fixture(autouse=True)

@@ -26,7 +26,7 @@ from ingestion_pipeline_tests.intake.process import JSON, TOKEN, Intake
 
 CLIENTS, EVENTS_PER_REQUEST = 6, 10
 REQUEST_SECONDS = 30.0
-INSIST_SECONDS = 90.0
+INSIST_SECONDS = 300.0
 PAUSE_SECONDS = 0.05  # of an application that was refused
 
 _names = itertools.count()

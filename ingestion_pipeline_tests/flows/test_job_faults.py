@@ -215,10 +215,10 @@ def test_many_workers_that_are_killed_again_and_again_do_every_job_once(works: W
             return len(works.queue.jobs(status="COMPLETED", rows=1000))
 
         for goal in range(10, 100, 10):
-            until(lambda: done() >= goal, seconds=120)  # noqa: B023
+            until(lambda: done() >= goal)  # noqa: B023
             children.pop(0).kill()
             children.append(stack.enter_context(python(WORKER, works.url, "forever", LEASE_SECONDS)))
-        until(lambda: done() == len(ids), seconds=120)
+        until(lambda: done() == len(ids))
     assert sorted(ids) == sorted(works.effects())
     for job_id in ids:
         outcomes = works.outcomes(job_id)

@@ -311,7 +311,7 @@ def the_backfill_has_built_every_partition(stack: Up, backfill: str) -> None:
         return dict(stack.ask(BACKFILL, id=backfill)["partitionBackfillOrError"])
 
     over = ("COMPLETED", "COMPLETED_SUCCESS", "COMPLETED_FAILED", "FAILED", "CANCELED")
-    eventually(lambda: status()["status"] in over, seconds=150, explain=status)
+    eventually(lambda: status()["status"] in over, explain=status)
     assert "COMPLETED_SUCCESS" == status()["status"], status()
     monday = DAYS[0] - timedelta(days=DAYS[0].weekday())
     for node in assets(stack):

@@ -18,7 +18,7 @@ from ingestion_pipeline.storage.embedded import EmbeddedServer
 from ingestion_pipeline.storage.inbox import NewDelivery, accept_all, apply_pending
 from ingestion_pipeline.storage.postgres import Postgres
 from ingestion_pipeline_tests.children import output, python, until
-from ingestion_pipeline_tests.command import eventually, free_port
+from ingestion_pipeline_tests.command import SECONDS, eventually, free_port
 from ingestion_pipeline_tests.domains.operations.deliveries import (
     INBOX,
     SECRETS,
@@ -206,7 +206,7 @@ class Sender:
         with httpx.Client(timeout=10, trust_env=False) as client:
             for number in itertools.count():
                 key = f"{self._name}-{number}"
-                deadline = time.monotonic() + 60
+                deadline = time.monotonic() + SECONDS
                 while not self._send(client, key):
                     if time.monotonic() > deadline:
                         self.wrong.append(f"{key} was not acknowledged")

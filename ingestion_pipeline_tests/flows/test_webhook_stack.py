@@ -29,7 +29,6 @@ from ingestion_pipeline_tests.flows.test_up import LOGS, Up, up
 
 YESTERDAY = (datetime.now(UTC) - timedelta(days=1)).date().isoformat()
 DAEMON = str(Path(sys.executable).parent / "dagster-daemon")
-SECONDS = 120
 ALL_OF = "where market_slug like %s"
 
 
@@ -55,7 +54,7 @@ def a_webhook_becomes_a_row(stack: Up) -> None:
     assert 401 == webhook(stack, "dallas", secret="a-secret-that-nobody-set").status_code
     answer = webhook(stack, "dallas")
     assert (202, False) == (answer.status_code, answer.json()["duplicate"])
-    assert 1 == eventually(lambda: rows(stack, "dallas"), seconds=SECONDS, explain=lambda: what_runs_did(stack))
+    assert 1 == eventually(lambda: rows(stack, "dallas"), explain=lambda: what_runs_did(stack))
     found = ask(stack, "select value, source, provenance ->> 'delivery_id' from property.fundamentals")
     assert [(400_000.0, "acme", answer.json()["delivery_id"])] == found
     assert "SUCCESS" == stack.ends(the_run(stack, "dallas"))
@@ -76,7 +75,6 @@ def ten_thousand_wait_for_a_daemon_and_take_one_run(stack: Up) -> None:
     eventually(lambda: daemon(stack).pid != stopped.pid, explain=stack.text)
     eventually(
         lambda: statuses(stack, "north-%") == {"processed": 10_020},
-        seconds=SECONDS,
         explain=lambda: what_runs_did(stack),
     )
     assert "SUCCESS" == stack.ends(the_run(stack, "north-%"))
@@ -94,9 +92,7 @@ def a_run_killed_among_them_applies_none_twice(stack: Up) -> None:
             [markets[DELIVERIES_PER_BATCH + 200], YESTERDAY],
         )
         accept(stack, markets)
-        eventually(
-            lambda: is_waited_for(stack, other.info.backend_pid), seconds=SECONDS, explain=lambda: what_runs_did(stack)
-        )
+        eventually(lambda: is_waited_for(stack, other.info.backend_pid), explain=lambda: what_runs_did(stack))
         assert {"processed": DELIVERIES_PER_BATCH, "pending": len(markets) - DELIVERIES_PER_BATCH} == statuses(
             stack, "south-%"
         )
@@ -107,7 +103,6 @@ def a_run_killed_among_them_applies_none_twice(stack: Up) -> None:
     end_leases(stack)
     eventually(
         lambda: statuses(stack, "south-%") == {"processed": len(markets)},
-        seconds=SECONDS,
         explain=lambda: what_runs_did(stack),
     )
     assert daemon(stack).pid != killed_daemon.pid
@@ -125,7 +120,6 @@ def health_knows_them(stack: Up) -> None:
 
     eventually(
         lambda: fundamentals()["status"] in {"GREEN", "YELLOW"} and fundamentals()["last_row_as_of"],
-        seconds=SECONDS,
         explain=fundamentals,
     )
     assert fundamentals()["last_row_as_of"].startswith(YESTERDAY)

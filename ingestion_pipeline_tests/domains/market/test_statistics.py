@@ -330,6 +330,7 @@ def naive_row(path, as_of, window, rate, periods):
         annual = growth ** (365.25 / (days[-1] - days[0])) - 1
     except OverflowError:
         annual = math.nan
+    calmar = annual / -min(falls) if min(falls) < 0 else math.nan
     return {
         "return_count": count,
         "total_return_ratio": growth - 1,
@@ -340,7 +341,7 @@ def naive_row(path, as_of, window, rate, periods):
         "max_drawdown_ratio": min(falls),
         "max_drawdown_peak_date": days[values.index(max(values[: trough + 1]))] if min(falls) < 0 else None,
         "max_drawdown_trough_date": days[trough] if min(falls) < 0 else None,
-        "calmar_ratio": annual / -min(falls) if min(falls) < 0 else math.nan,
+        "calmar_ratio": calmar if math.isfinite(calmar) else math.nan,
         "best_day_ratio": max(returns),
         "worst_day_ratio": min(returns),
     }
