@@ -2,7 +2,8 @@
 
 import threading
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -22,11 +23,13 @@ from ingestion_pipeline.domains.community.rollup_tables import (
     RULE_METRICS_DAILY,
 )
 from ingestion_pipeline.domains.community.rules import apply_days
+from ingestion_pipeline.orchestration.derived import asset_keys
+from ingestion_pipeline.orchestration.staleness import Builds
 from ingestion_pipeline.settings import Settings
 from ingestion_pipeline.storage.lake import Lake
 from ingestion_pipeline.storage.postgres import Postgres
 from ingestion_pipeline_tests.children import python, until
-from ingestion_pipeline_tests.domains.community.rolled import DAY, Rolled, event, prepare
+from ingestion_pipeline_tests.domains.community.rolled import DAY, DEFS, Rolled, event, prepare
 
 TABLES = (RULE_METRICS_DAILY, EXCLUDED_EVENTS_DAILY, AUTHOR_METRICS_DAILY)
 CHILD = """
@@ -126,6 +129,65 @@ def test_a_killed_rollup_leaves_the_old_day(rolled: Rolled) -> None:
     (copied, forked), (excluded,), (author,) = rows(rolled)
     assert (1, 1, 0) == (copied["copies"], forked["forks"], copied["views"])
     assert ("self_vote", 3.0) == (excluded["reason"], author["points"])
+
+
+# The job over many days; says so and waits when the rows of the last argument's day are written.
+RUN_CHILD = """
+    import sys
+    from datetime import date
+    import dagster as dg
+    from ingestion_pipeline.domains.community import rollup_assets
+    from ingestion_pipeline.domains.community.rollup_tables import RULE_METRICS_DAILY
+    from ingestion_pipeline.settings import Settings
+    from ingestion_pipeline.storage.lake import Lake
+    from ingestion_pipeline.storage.postgres import Postgres
+    from ingestion_pipeline_tests.domains.community.rolled import Rolled
+
+    url, home, storage = sys.argv[1:4]
+    first, last, stop = (date.fromisoformat(it) for it in sys.argv[4:])
+    settings = Settings.from_environment({"DATABASE_URL": url, "INGESTION_HOME": home})
+    replaced = rollup_assets.replaced
+
+    def replaced_then_waiting(connection, table, rows, day):
+        changes = replaced(connection, table, rows, day)
+        if (table, day) == (RULE_METRICS_DAILY, stop):
+            print("written", flush=True)
+            sys.stdin.read()
+        return changes
+
+    rollup_assets.replaced = replaced_then_waiting
+    Rolled(settings, Postgres(url), Lake(settings), dg.DagsterInstance.local_temp(storage)).run(first, last)
+"""
+
+
+def test_a_run_of_many_days_that_is_killed_leaves_each_day_whole(rolled: Rolled, tmp_path: Path) -> None:
+    """Those before the kill are new, the others old; all are outdated until a run over them has ended."""
+    first, middle, last = days = [DAY + timedelta(days=n) for n in range(3)]
+    graph = DEFS.get_repository_def().asset_graph
+
+    def copies() -> list[int]:
+        return [row["copies"] for day in days for row in rolled.rows(RULE_METRICS_DAILY, day)]
+
+    def outdated() -> set[date]:
+        return set(Builds(rolled.instance, graph).outdated(asset_keys(TABLES)))
+
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as rolled.instance:
+        for source in ("community/rules", "community/donations"):
+            rolled.tell(source, *days)
+        rolled.store(*(event(hours=24 * n + 12) for n in range(3)))
+        rolled.run(first, last)
+        assert ([0, 0, 0], set()) == (copies(), outdated())
+        rolled.store(*(event("COPY", hours=24 * n + 12) for n in range(3)))
+        home = str(rolled.settings.ingestion_home)
+        with python(RUN_CHILD, rolled.postgres.url, home, str(tmp_path), *map(str, (first, last, middle))) as child:
+            assert child.stdout is not None
+            while (line := child.stdout.readline()) != "written\n":
+                assert line, child.wait()
+            child.kill()
+            child.wait()
+        assert ([1, 0, 0], set(days)) == (copies(), outdated())
+        rolled.run(first, last)
+        assert ([1, 1, 1], set()) == (copies(), outdated())
 
 
 def test_two_rollups_of_a_day_at_once_give_the_same_rows(rolled: Rolled, database_url: str) -> None:
