@@ -188,47 +188,14 @@ CREATE FUNCTION community.forget_deliveries(person text) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog'
     AS $$
-declare
-    object constant text [] := '{data,data,object}';
-    changed bigint;
 begin
     delete from operations.deliveries
-    where source = 'stripe' and status = 'rejected' and events.names_person(payload, person);
-    with found as materialized (
-        select sent.delivery_id, forgotten.forgets_donor, forgotten.forgets_author
-        from operations.deliveries as sent
-        inner join community.forgotten_payments as forgotten
-            on forgotten.payment_intent = coalesce(
-                sent.payload #>> (object || 'payment_intent'::text), sent.payload #>> (object || 'id'::text)
-            )
-        where sent.source = 'stripe'
-        order by sent.delivery_id
-        for update of sent
-    ),
-    stripped as (
-        select
-            sent.delivery_id,
-            case
-                when found.forgets_donor then without_author.payload
-                    #- (object || 'client_reference_id'::text) #- (object || 'customer_details'::text)
-                    #- (object || '{metadata,donorId}'::text []) #- (object || '{metadata,donorName}'::text [])
-                    #- (object || '{metadata,message}'::text [])
-                else without_author.payload
-            end as payload
-        from found
-        inner join operations.deliveries as sent on found.delivery_id = sent.delivery_id
-        cross join lateral (
-            select case
-                when found.forgets_author then sent.payload #- (object || '{metadata,authorId}'::text [])
-                else sent.payload
-            end as payload
-        ) as without_author
-    )
-    update operations.deliveries as sent set payload = stripped.payload
-    from stripped
-    where sent.delivery_id = stripped.delivery_id and sent.payload <> stripped.payload;
-    get diagnostics changed = row_count;
-    return changed;
+    where
+        status = 'rejected' and (source = 'stripe' or event_type = 'stripe.event')
+        and events.names_person(payload, person);
+    return community.strip_deliveries(
+        array(select delivery_id from operations.deliveries where event_type = 'stripe.event')
+    );
 end
 $$;
 
@@ -244,7 +211,10 @@ declare
     paid_days date[];
     figure_days date[];
     own_rules text[];
-    labels text[];
+    own_tags text[];
+    own_models text[];
+    unused_tags text[];
+    unused_models text[];
     named_rules text[];
     given bigint;
     received bigint;
@@ -252,6 +222,8 @@ declare
     places bigint;
     told bigint;
 begin
+    -- What is being told of them is finished before, by whoever holds this lock shared: it is deleted below.
+    perform pg_advisory_xact_lock(hashtextextended('community.notifications', 0));
     perform pg_advisory_xact_lock(hashtextextended('community.leaderboard_snapshots', 0));
     perform pg_advisory_xact_lock(hashtextextended('community.rules', 0));
     perform pg_advisory_xact_lock(hashtextextended('community.donations', 2));
@@ -267,7 +239,7 @@ begin
             coalesce(payload #>> '{data,data,object,payment_intent}', payload #>> '{data,data,object,id}'),
             payload #> '{data,data,object}'
         from operations.deliveries
-        where source = 'stripe'
+        where event_type = 'stripe.event'
         union all
         select
             payment_intent,
@@ -309,11 +281,8 @@ begin
     select count(*), array_agg(paid_on) into received, paid_days from changed;
 
     own_rules := array(select distinct rule_id from community.rule_events where user_id = person);
-    labels := array(
-        select jsonb_array_elements_text(tags) from community.rule_events where user_id = person
-        union
-        select model from community.rule_events where user_id = person
-    );
+    own_tags := array(select jsonb_array_elements_text(tags) from community.rule_events where user_id = person);
+    own_models := array(select model from community.rule_events where user_id = person);
     if erasure_mode = 'erase' then
         delete from community.rule_events where user_id = person;
     else
@@ -322,7 +291,7 @@ begin
         where user_id = person;
     end if;
     with unnamed as (
-        update community.rule_events set author_id = null where author_id = person returning rule_id
+        update community.rule_events set author_id = '' where author_id = person returning rule_id
     )
     select array_agg(distinct rule_id) into named_rules from unnamed;
     update events.event_log set event_data = event_data || '{"authorId": null}'
@@ -344,15 +313,39 @@ begin
     from (select gen_random_uuid() as id) as erasure
     where kind = 'AUTHOR' and subject_id = person;
     get diagnostics places = row_count;
+    -- rules are read once, whatever the number of boards
+    unused_tags := array(
+        select unnest(own_tags)
+        except
+        select jsonb_array_elements_text(tags) from community.rules where tags ?| own_tags
+    );
+    unused_models := array(
+        select unnest(own_models)
+        except
+        select model from community.rules where model = any(own_models)
+    );
     delete from community.leaderboard_snapshots as boards
+    using
+        community.leaderboard_snapshots as winners,
+        (
+            select 'TAG' as scope, unnest(unused_tags) as scope_value
+            union all
+            select 'MODEL', unnest(unused_models)
+        ) as unused
     where
-        boards.scope <> 'GLOBAL' and boards.scope_value = any(labels)
-        and not exists (
-            select from community.rules
-            where
-                (boards.scope = 'TAG' and rules.tags ? boards.scope_value)
-                or (boards.scope = 'MODEL' and rules.model = boards.scope_value)
+        (winners.scope, winners.scope_value, winners.rank) = (unused.scope, unused.scope_value, 1)
+        and (boards.day, boards.period, boards.kind, boards.scope, boards.scope_value)
+        = (winners.day, winners.period, winners.kind, winners.scope, winners.scope_value);
+    if places > 0 or cardinality(own_rules) > 0 then
+        -- read by whoever caches boards; the pattern is KEYS of leaderboard_reads.py
+        insert into operations.ingestion_events (event_type, source, processing_time_ms, cache_keys_invalidated)
+        values (
+            'leaderboards.forgotten',
+            'leaderboards',
+            1000 * extract(epoch from clock_timestamp() - transaction_timestamp()),
+            '{community:leaderboards:*}'
         );
+    end if;
     perform community.mark_dirty_days(paid_days, 'erasure', 'donations');
     perform community.mark_dirty_days(figure_days, 'erasure', 'rules');
 
@@ -393,6 +386,19 @@ CREATE FUNCTION community.held_about(person text, of_part text) RETURNS TABLE(pl
     where
         of_part = 'donation_facts'
         and person in (facts.state ->> 'client_reference_id', facts.state #>> '{metadata,donorId}')
+    union all
+    select
+        sent.delivery_id::text,
+        jsonb_build_object(
+            'received_at', sent.received_at, 'status', sent.status, 'reason', sent.reason, 'payload', sent.payload
+        )
+    from operations.deliveries as sent
+    where
+        of_part = 'deliveries' and sent.event_type = 'stripe.event'
+        and person in (
+            sent.payload #>> '{data,data,object,client_reference_id}',
+            sent.payload #>> '{data,data,object,metadata,donorId}'
+        )
     union all
     select rules.rule_id, to_jsonb(rules)
     from community.rules
@@ -557,6 +563,8 @@ CREATE FUNCTION community.notify_donations(since timestamp with time zone, at ti
     SET search_path TO 'pg_catalog'
     AS $$
 begin
+    -- an erasure that is going on is waited for, and what follows sees what it did
+    perform pg_advisory_xact_lock_shared(hashtextextended('community.notifications', 0));
     return (
         select count(*) filter (where community.notify(key, author_id, 'new_donation', details, at))
         from (
@@ -592,6 +600,8 @@ CREATE FUNCTION community.notify_leaderboards(board_day date, places integer, at
     SET search_path TO 'pg_catalog'
     AS $$
 begin
+    -- an erasure that is going on is waited for, and what follows sees what it did
+    perform pg_advisory_xact_lock_shared(hashtextextended('community.notifications', 0));
     return (
         select count(*) filter (where community.notify(key, person_id, 'leaderboard_entry', details, at))
         from (
@@ -626,6 +636,8 @@ CREATE FUNCTION community.notify_milestones(since date, at timestamp with time z
     SET search_path TO 'pg_catalog'
     AS $$
 begin
+    -- an erasure that is going on is waited for, and what follows sees what it did
+    perform pg_advisory_xact_lock_shared(hashtextextended('community.notifications', 0));
     return (
         select count(*) filter (where community.notify(key, author_id, 'milestone', details, at))
         from (
@@ -691,8 +703,11 @@ begin
     )
     select
         facts.rule_id,
-        (array_agg(facts.author_id order by facts.occurred_at desc, facts.event_id desc)
-            filter (where facts.author_id is not null))[1],
+        nullif(
+            (array_agg(facts.author_id order by facts.occurred_at desc, facts.event_id desc)
+                filter (where facts.author_id is not null))[1],
+            ''
+        ),
         coalesce(
             (array_agg(facts.title order by facts.occurred_at desc, facts.event_id desc)
                 filter (where facts.title is not null))[1],
@@ -814,6 +829,7 @@ begin
             and vectors.vector @@ asked
             and (of_kind is null or vectors.kind = of_kind)
             and (with_tag is null or vectors.tags @> jsonb_build_array(with_tag))
+        order by vectors.kind desc, vectors.id desc
         limit 10000
     ),
     matching as (
@@ -1127,6 +1143,53 @@ end
 $$;
 
 ALTER FUNCTION community.store_donations(given jsonb, run_id text) OWNER TO postgres;
+
+CREATE FUNCTION community.strip_deliveries(ids uuid[]) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog'
+    AS $$
+declare
+    object constant text [] := '{data,data,object}';
+    changed bigint;
+begin
+    with found as materialized (
+        select sent.delivery_id, sent.payload, forgotten.forgets_donor, forgotten.forgets_author
+        from operations.deliveries as sent
+        inner join community.forgotten_payments as forgotten
+            on forgotten.payment_intent = coalesce(
+                sent.payload #>> (object || 'payment_intent'::text), sent.payload #>> (object || 'id'::text)
+            )
+        where sent.delivery_id = any(ids)
+        order by sent.delivery_id
+        for update of sent
+    ),
+    stripped as (
+        select
+            found.delivery_id,
+            case
+                when found.forgets_donor then without_author.payload
+                    #- (object || 'client_reference_id'::text) #- (object || 'customer_details'::text)
+                    #- (object || '{metadata,donorId}'::text []) #- (object || '{metadata,donorName}'::text [])
+                    #- (object || '{metadata,message}'::text [])
+                else without_author.payload
+            end as payload
+        from found
+        cross join lateral (
+            select case
+                when found.forgets_author then found.payload #- (object || '{metadata,authorId}'::text [])
+                else found.payload
+            end as payload
+        ) as without_author
+    )
+    update operations.deliveries as sent set payload = stripped.payload
+    from stripped
+    where sent.delivery_id = stripped.delivery_id and sent.payload <> stripped.payload;
+    get diagnostics changed = row_count;
+    return changed;
+end
+$$;
+
+ALTER FUNCTION community.strip_deliveries(ids uuid[]) OWNER TO postgres;
 
 CREATE FUNCTION events.added_counts(counts jsonb, more jsonb) RETURNS jsonb
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -4004,7 +4067,7 @@ CREATE TABLE community.rule_events (
 
 ALTER TABLE community.rule_events OWNER TO postgres;
 
-COMMENT ON TABLE community.rule_events IS 'One row per event that says something of a rule, as the lake has it: the facts of which community.rules is made. NULL is what the event does not say. user_id is who said it, author_id whose rule it says that it is.';
+COMMENT ON TABLE community.rule_events IS 'One row per event that says something of a rule, as the lake has it: the facts of which community.rules is made. NULL is what the event does not say. user_id is who said it, author_id whose rule it says that it is: empty for that of nobody, an author who was erased.';
 
 CREATE TABLE community.rule_metrics_daily (
     day date NOT NULL,
@@ -5642,7 +5705,7 @@ CREATE INDEX donations_without_author ON community.donations USING btree (rule_i
 
 CREATE INDEX leaderboard_snapshots_authors ON community.leaderboard_snapshots USING btree (subject_id) WHERE (kind = 'AUTHOR'::text);
 
-CREATE INDEX leaderboard_snapshots_days ON community.leaderboard_snapshots USING btree (period, kind, scope, scope_value, day) WHERE (rank = 1);
+CREATE INDEX leaderboard_snapshots_days ON community.leaderboard_snapshots USING btree (scope, scope_value, period, kind, day) WHERE (rank = 1);
 
 CREATE INDEX leaderboard_snapshots_labelled ON community.leaderboard_snapshots USING btree (day) WHERE ((rank = 1) AND (scope <> 'GLOBAL'::text));
 
@@ -5655,6 +5718,8 @@ CREATE INDEX notifications_person ON community.notifications USING btree (person
 CREATE INDEX rule_events_day ON community.rule_events USING btree (day);
 
 CREATE INDEX rule_events_rule ON community.rule_events USING btree (rule_id, occurred_at);
+
+CREATE INDEX rule_metrics_daily_author ON community.rule_metrics_daily USING btree (author_id, day) WHERE (author_id IS NOT NULL);
 
 CREATE INDEX rule_metrics_daily_rule ON community.rule_metrics_daily USING btree (rule_id, day);
 
@@ -6066,6 +6131,9 @@ GRANT ALL ON FUNCTION community.store_crawl_items(source text, ids text[], urls 
 
 REVOKE ALL ON FUNCTION community.store_donations(given jsonb, run_id text) FROM PUBLIC;
 GRANT ALL ON FUNCTION community.store_donations(given jsonb, run_id text) TO pipeline_worker;
+
+REVOKE ALL ON FUNCTION community.strip_deliveries(ids uuid[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION community.strip_deliveries(ids uuid[]) TO pipeline_worker;
 
 REVOKE ALL ON FUNCTION events.aggregate_events_hourly(target_hour timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION events.aggregate_events_hourly(target_hour timestamp with time zone) TO pipeline_worker;

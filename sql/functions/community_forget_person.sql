@@ -16,7 +16,10 @@ declare
     paid_days date[];
     figure_days date[];
     own_rules text[];
-    labels text[];
+    own_tags text[];
+    own_models text[];
+    unused_tags text[];
+    unused_models text[];
     named_rules text[];
     given bigint;
     received bigint;
@@ -24,6 +27,8 @@ declare
     places bigint;
     told bigint;
 begin
+    -- What is being told of them is finished before, by whoever holds this lock shared: it is deleted below.
+    perform pg_advisory_xact_lock(hashtextextended('community.notifications', 0));
     perform pg_advisory_xact_lock(hashtextextended('community.leaderboard_snapshots', 0));
     perform pg_advisory_xact_lock(hashtextextended('community.rules', 0));
     perform pg_advisory_xact_lock(hashtextextended('community.donations', 2));
@@ -39,7 +44,7 @@ begin
             coalesce(payload #>> '{data,data,object,payment_intent}', payload #>> '{data,data,object,id}'),
             payload #> '{data,data,object}'
         from operations.deliveries
-        where source = 'stripe'
+        where event_type = 'stripe.event'
         union all
         select
             payment_intent,
@@ -81,11 +86,8 @@ begin
     select count(*), array_agg(paid_on) into received, paid_days from changed;
 
     own_rules := array(select distinct rule_id from community.rule_events where user_id = person);
-    labels := array(
-        select jsonb_array_elements_text(tags) from community.rule_events where user_id = person
-        union
-        select model from community.rule_events where user_id = person
-    );
+    own_tags := array(select jsonb_array_elements_text(tags) from community.rule_events where user_id = person);
+    own_models := array(select model from community.rule_events where user_id = person);
     if erasure_mode = 'erase' then
         delete from community.rule_events where user_id = person;
     else
@@ -94,7 +96,7 @@ begin
         where user_id = person;
     end if;
     with unnamed as (
-        update community.rule_events set author_id = null where author_id = person returning rule_id
+        update community.rule_events set author_id = '' where author_id = person returning rule_id
     )
     select array_agg(distinct rule_id) into named_rules from unnamed;
     update events.event_log set event_data = event_data || '{"authorId": null}'
@@ -116,15 +118,39 @@ begin
     from (select gen_random_uuid() as id) as erasure
     where kind = 'AUTHOR' and subject_id = person;
     get diagnostics places = row_count;
+    -- rules are read once, whatever the number of boards
+    unused_tags := array(
+        select unnest(own_tags)
+        except
+        select jsonb_array_elements_text(tags) from community.rules where tags ?| own_tags
+    );
+    unused_models := array(
+        select unnest(own_models)
+        except
+        select model from community.rules where model = any(own_models)
+    );
     delete from community.leaderboard_snapshots as boards
+    using
+        community.leaderboard_snapshots as winners,
+        (
+            select 'TAG' as scope, unnest(unused_tags) as scope_value
+            union all
+            select 'MODEL', unnest(unused_models)
+        ) as unused
     where
-        boards.scope <> 'GLOBAL' and boards.scope_value = any(labels)
-        and not exists (
-            select from community.rules
-            where
-                (boards.scope = 'TAG' and rules.tags ? boards.scope_value)
-                or (boards.scope = 'MODEL' and rules.model = boards.scope_value)
+        (winners.scope, winners.scope_value, winners.rank) = (unused.scope, unused.scope_value, 1)
+        and (boards.day, boards.period, boards.kind, boards.scope, boards.scope_value)
+        = (winners.day, winners.period, winners.kind, winners.scope, winners.scope_value);
+    if places > 0 or cardinality(own_rules) > 0 then
+        -- read by whoever caches boards; the pattern is KEYS of leaderboard_reads.py
+        insert into operations.ingestion_events (event_type, source, processing_time_ms, cache_keys_invalidated)
+        values (
+            'leaderboards.forgotten',
+            'leaderboards',
+            1000 * extract(epoch from clock_timestamp() - transaction_timestamp()),
+            '{community:leaderboards:*}'
         );
+    end if;
     perform community.mark_dirty_days(paid_days, 'erasure', 'donations');
     perform community.mark_dirty_days(figure_days, 'erasure', 'rules');
 

@@ -1,6 +1,6 @@
 -- What the community holds about a person, one part of it, in the order of `place`: what they gave and received, what
--- Stripe said of what they gave, rules, what was said of them, figures, places, what they were told, and how they want it,
--- but not the target, which is a key.
+-- Stripe said of what they gave and the deliveries in which it did, whatever became of them, rules, what was said of them,
+-- figures, places, what they were told, and how they want it, but not the target, which is a key.
 create or replace function community.held_about(person text, of_part text)
 returns table (place text, content jsonb)
 language sql
@@ -24,6 +24,19 @@ as $$
     where
         of_part = 'donation_facts'
         and person in (facts.state ->> 'client_reference_id', facts.state #>> '{metadata,donorId}')
+    union all
+    select
+        sent.delivery_id::text,
+        jsonb_build_object(
+            'received_at', sent.received_at, 'status', sent.status, 'reason', sent.reason, 'payload', sent.payload
+        )
+    from operations.deliveries as sent
+    where
+        of_part = 'deliveries' and sent.event_type = 'stripe.event'
+        and person in (
+            sent.payload #>> '{data,data,object,client_reference_id}',
+            sent.payload #>> '{data,data,object,metadata,donorId}'
+        )
     union all
     select rules.rule_id, to_jsonb(rules)
     from community.rules

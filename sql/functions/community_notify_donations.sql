@@ -6,6 +6,8 @@ language plpgsql
 set search_path = pg_catalog
 as $$
 begin
+    -- an erasure that is going on is waited for, and what follows sees what it did
+    perform pg_advisory_xact_lock_shared(hashtextextended('community.notifications', 0));
     return (
         select count(*) filter (where community.notify(key, author_id, 'new_donation', details, at))
         from (

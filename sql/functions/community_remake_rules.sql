@@ -16,8 +16,11 @@ begin
     )
     select
         facts.rule_id,
-        (array_agg(facts.author_id order by facts.occurred_at desc, facts.event_id desc)
-            filter (where facts.author_id is not null))[1],
+        nullif(
+            (array_agg(facts.author_id order by facts.occurred_at desc, facts.event_id desc)
+                filter (where facts.author_id is not null))[1],
+            ''
+        ),
         coalesce(
             (array_agg(facts.title order by facts.occurred_at desc, facts.event_id desc)
                 filter (where facts.title is not null))[1],

@@ -1,5 +1,6 @@
 -- What a search finds, best first, equally good ones by kind and id, from after a place on. Of words that are nearly
--- everywhere no more than 10,000 documents are ranked. Text is escaped before words are marked: the only markup is <mark>.
+-- everywhere no more than 10,000 documents are ranked: not the best, but the same ones for each page, rules before crawl
+-- items. Text is escaped before words are marked: the only markup is <mark>.
 create or replace function community.search(
     words text, of_kind text, with_tag text, after_rank double precision, after_kind text, after_id text, most integer
 )
@@ -24,6 +25,7 @@ begin
             and vectors.vector @@ asked
             and (of_kind is null or vectors.kind = of_kind)
             and (with_tag is null or vectors.tags @> jsonb_build_array(with_tag))
+        order by vectors.kind desc, vectors.id desc
         limit 10000
     ),
     matching as (

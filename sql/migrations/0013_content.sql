@@ -66,7 +66,8 @@ create table community.rule_events (
 );
 comment on table community.rule_events is
 'One row per event that says something of a rule, as the lake has it: the facts of which community.rules is made. NULL is '
-'what the event does not say. user_id is who said it, author_id whose rule it says that it is.';
+'what the event does not say. user_id is who said it, author_id whose rule it says that it is: empty for that of nobody, '
+'an author who was erased.';
 create index rule_events_rule on community.rule_events (rule_id, occurred_at);
 create index rule_events_day on community.rule_events (day);
 

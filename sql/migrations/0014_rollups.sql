@@ -28,6 +28,7 @@ comment on table community.rule_metrics_daily is
 'One row per UTC day and rule with an event on it, counted or not. points = views + 3 copies + 4 saves + 5 forks + '
 '2 (votes_up - votes_down); trending_score weighs each event by 2^-(hours to the end of the day / half-life).';
 create index rule_metrics_daily_rule on community.rule_metrics_daily (rule_id, day);
+create index rule_metrics_daily_author on community.rule_metrics_daily (author_id, day) where author_id is not null;
 
 create table community.author_metrics_daily (
     day date not null,

@@ -27,7 +27,7 @@ comment on table community.leaderboard_snapshots is
 'One row per place on a board of a UTC day, the first hundred of each. rank_change is the number of places won since the '
 'board''s newest earlier snapshot; null: new among the first hundred. Boards of tags and models are kept for 400 days.';
 -- every board has a first place: the days of a board, and the days with boards that are removed after a while
-create index leaderboard_snapshots_days on community.leaderboard_snapshots (period, kind, scope, scope_value, day)
+create index leaderboard_snapshots_days on community.leaderboard_snapshots (scope, scope_value, period, kind, day)
 where rank = 1;
 create index leaderboard_snapshots_labelled on community.leaderboard_snapshots (day) where rank = 1 and scope <> 'GLOBAL';
 create index leaderboard_snapshots_authors on community.leaderboard_snapshots (subject_id) where kind = 'AUTHOR';

@@ -12,6 +12,7 @@ from ingestion_pipeline.domains.community import content_openapi as openapi
 from ingestion_pipeline.domains.community.content_jobs import REBUILD_SEARCH, UNIQUE_KEY
 from ingestion_pipeline.domains.community.crawl import (
     MOST_ITEMS,
+    MOST_REJECTS_KEPT,
     SOURCE_ID,
     Item,
     Refused,
@@ -136,10 +137,10 @@ class Crawl:
             )
         parts = [bytes(part) for part in body.items]
         items = [read_item(part, max_depth=self._max_depth) for part in parts]
+        bad = [(part, item) for part, item in zip(parts, items, strict=True) if isinstance(item, Refused)]
         rejects = [
             reject_of(part, body.source_id, call.caller.name, item, max_depth=self._max_depth)
-            for part, item in zip(parts, items, strict=True)
-            if isinstance(item, Refused)
+            for part, item in bad[:MOST_REJECTS_KEPT]
         ]
         winners = chosen(items)
         stored = self._stored(call, body.source_id, items, winners, rejects)
@@ -167,7 +168,8 @@ class Crawl:
             "caller": call.caller.name,
             "request": call.request_id,
         }
-        details = {"source_id": source_id, "items": len(items), "rejected": len(rejects)}
+        rejected_count = sum(isinstance(item, Refused) for item in items)
+        details = {"source_id": source_id, "items": len(items), "rejected": rejected_count}
         with self._postgres.transaction() as connection:
             rows = connection.execute(_STORE, parameters).fetchall() if given else []
             insert_rejects(connection, rejects)

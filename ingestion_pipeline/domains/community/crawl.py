@@ -20,6 +20,8 @@ MOST_ITEMS = 1_000
 LONGEST_ID, LONGEST_TITLE, LONGEST_SUMMARY = 200, 500, 20_000
 MOST_RAW_BYTES = 65_536
 LONGEST_KEPT = 500
+MOST_REJECTS_KEPT = 100
+"""Of one request, the first: the answer has them all."""
 FIELDS = ("externalId", "url", "title", "summary", "raw")
 SOURCE_ID = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,199}$(?!\n)"
 

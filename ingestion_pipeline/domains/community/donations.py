@@ -101,9 +101,8 @@ def _settled_at(fact: Fact) -> int:
 
 
 def _amount(state: StripeObject) -> int:
-    """What a payment intent has received or a session has charged."""
-    amounts = (state.amount_received, state.amount_total, state.amount)
-    return next((amount for amount in amounts if amount is not None), 0)
+    """What a payment intent has received or a session has charged; the last state of one that was paid may say 0."""
+    return state.amount_received or state.amount_total or state.amount or 0
 
 
 def _refunded(facts: Sequence[Fact]) -> int:

@@ -86,6 +86,17 @@ set
     state = state - 'client_reference_id' - 'customer_details' #- '{metadata,donorId}' #- '{metadata,donorName}'
 where payment_intent = any(%s)
 """
+_STRIP = "select community.strip_deliveries(%s::uuid[])"
+# rows that somebody holds are skipped: an erasure strips them itself, others leave them to the next run
+_STRIP_REFUSED = """
+select community.strip_deliveries(
+    array(
+        select delivery_id from operations.deliveries
+        where status in ('rejected', 'dead') and event_type = %s
+        for update skip locked
+    )
+)
+"""
 _STORE_DONATIONS = "select community.store_donations(%s::jsonb, %s)"
 _ATTRIBUTE = "select community.attribute_donations(%s)"
 
@@ -111,7 +122,8 @@ class Report:
 
 
 def apply_donations(postgres: Postgres, *, run_id: str) -> Report:
-    """Applies every event that is due; then rules whose author is known by now give donations their author.
+    """Applies every event that is due; then rules whose author is known by now give donations their author, and what
+    was refused loses whoever was erased from its payment.
 
     Raises:
         StoreUnavailableError: PostgreSQL is away; what was applied until then is.
@@ -141,6 +153,7 @@ def apply_donations(postgres: Postgres, *, run_id: str) -> Report:
     report.deliveries = apply_pending(postgres, [EVENT_TYPE], apply, run_id=run_id)
     with postgres.transaction() as connection:
         connection.execute(_LOCK)
+        connection.execute(_STRIP_REFUSED, [EVENT_TYPE])
         ((report.attributed,),) = connection.execute(_ATTRIBUTE, [run_id]).fetchall()
     return report
 
@@ -150,7 +163,7 @@ def store_events(
 ) -> tuple[Counter[str], int]:
     """Stores what `deliveries` say, in whatever order; the events by what became of them, donations that changed.
 
-    Whoever was erased since the deliveries were claimed is forgotten here: an erasure takes the same lock.
+    Whoever was erased since the deliveries were claimed is forgotten here, in them too: an erasure takes the same lock.
 
     Raises:
         ContractError: one of them was not signed by Stripe, nor dropped as a file.
@@ -167,6 +180,7 @@ def store_events(
     if not facts:
         return events, 0
     _store_facts(connection, newest(_without_forgotten(connection, facts)))
+    connection.execute(_STRIP, [[delivery.delivery_id for delivery in deliveries]])
     made = [made for known in facts_of(connection, sorted(sources)).values() if (made := donation(known))]
     if anonymous := [it.payment_intent for it in made if it.is_anonymous]:
         connection.execute(_FORGET_DONORS, [anonymous])

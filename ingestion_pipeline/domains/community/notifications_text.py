@@ -1,7 +1,7 @@
 """What an author is told, in words. Pure.
 
-A donor who wants to be anonymous stays so, and what a donor calls themselves can neither call others nor look like more
-than a name.
+A donor who wants to be anonymous stays so, and what strangers call themselves, or a rule, can neither call others nor
+look like more than a name.
 """
 
 import re
@@ -59,13 +59,15 @@ def sentence(notification: Notification, donors: Mapping[str, str]) -> str:
     payload = notification.payload
     if notification.kind == "new_donation":
         name = plain_name(donors.get(payload["paymentIntent"], ""))
-        rule = f" for {payload['ruleId']}" if payload["ruleId"] else ""
-        return f"{name or 'Somebody'} donated {_amount(payload['amount'])} {payload['currency']}{rule}."
+        rule = plain_name(payload["ruleId"] or "")
+        given = f"{_amount(payload['amount'])} {payload['currency']}"
+        return f"{name or 'Somebody'} donated {given}{rule and f' for {rule}'}."
     if notification.kind == "leaderboard_entry":
         board = f"number {payload['rank']} of the {_PERIODS[payload['period']]} board"
         if payload["kind"] == "AUTHOR":
             return f"You are {board} of authors ({payload['day']})."
-        return f"Your rule {payload['title'] or payload['subjectId']} is {board} of rules ({payload['day']})."
+        rule = plain_name(payload["title"] or payload["subjectId"])
+        return f"Your rule{rule and f' {rule}'} is {board} of rules ({payload['day']})."
     if payload["metric"] == "views":
         return f"Your rules have been viewed {payload['threshold']:,} times."
     return f"You have received {payload['threshold']:,} donations."

@@ -49,7 +49,7 @@ with stored as (
     select
         event_id, day, rule_id, event_type, occurred_at, user_id,
         case
-            when event_data ? 'authorId' then event_data ->> 'authorId'  -- null of an author who was erased
+            when event_data ? 'authorId' then coalesce(event_data ->> 'authorId', '')  -- null of an erased author
             when event_type = 'rule.published' then user_id
         end,
         event_data ->> 'title',

@@ -11,7 +11,7 @@ from ingestion_pipeline.intake.status_sections import Column, Html, Row, Section
 PLACES = 5
 PERIODS: dict[Period, str] = {"DAILY": "of the day", "ALL_TIME": "of all time"}
 ELSEWHERE = "Authors, and the boards of tags and models: GET /api/leaderboards, with a token."
-UNTITLED = Html('<span class="faint">no title yet</span>')
+UNTITLED = Html('<span class="faint">no title</span>')
 
 _BOARDS = f"""
 select

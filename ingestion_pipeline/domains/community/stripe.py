@@ -8,7 +8,7 @@ is (donations.py).
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
@@ -114,6 +114,15 @@ class StripeObject(msgspec.Struct, omit_defaults=True):
     def is_anonymous(self) -> bool:
         return self.metadata is not None and _is_true(self.metadata.anonymous)
 
+    def without_blanks(self) -> "StripeObject":
+        """The same, and no blanks around what Stripe repeats of others."""
+        return msgspec.structs.replace(
+            self,
+            metadata=self.metadata and _stripped(self.metadata),
+            client_reference_id=self.client_reference_id and self.client_reference_id.strip(),
+            customer_details=self.customer_details and _stripped(self.customer_details),
+        )
+
     def without_donor(self) -> "StripeObject":
         """The same, and nothing that names the donor."""
         metadata = self.metadata and msgspec.structs.replace(self.metadata, donorId=None, donorName=None)
@@ -130,6 +139,10 @@ class StripeObject(msgspec.Struct, omit_defaults=True):
         return msgspec.structs.replace(
             self, metadata=self.metadata and msgspec.structs.replace(self.metadata, authorId=None)
         )
+
+
+_Part = TypeVar("_Part", Metadata, CustomerDetails)
+_REPEATED = frozenset({"client_reference_id", *Metadata.__struct_fields__, *CustomerDetails.__struct_fields__})
 
 
 class EventData(msgspec.Struct):
@@ -179,7 +192,9 @@ class Fact:
 
     @property
     def is_paid(self) -> bool:
-        return _is_paid(self.object_type, self.state)
+        """Was it ever? What has been paid stays so, and money that goes back is a refund or a dispute."""
+        is_payment = self.object_type in ("payment_intent", "checkout.session")
+        return _is_paid(self.object_type, self.state) or (is_payment and self.settled_at is not None)
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -192,9 +207,11 @@ class Fact:
 
 
 def reduced(event: StripeEvent) -> StripeEvent:
-    """`event` as it is kept: of an anonymous donation nothing that names the donor."""
-    stripped = event.data.object
-    return msgspec.structs.replace(event, data=EventData(stripped.without_donor())) if stripped.is_anonymous else event
+    """`event` as it is kept: no blanks around what a checkout wrote, so that an id is found as it is; of an anonymous
+    donation nothing that names the donor.
+    """
+    state = event.data.object.without_blanks()
+    return msgspec.structs.replace(event, data=EventData(state.without_donor() if state.is_anonymous else state))
 
 
 def fact_of(data: Any) -> Fact | None:
@@ -267,7 +284,8 @@ def _known(value: Any, shape: type[msgspec.Struct]) -> Any:
         names -= {"client_reference_id", "customer_details"}
         value = {**value, "metadata": {name: told[name] for name in told if name not in ("donorId", "donorName")}}
     parts = _PARTS.get(shape, {})
-    return {name: _known(value[name], parts[name]) if name in parts else _flat(value[name]) for name in sorted(names)}
+    found = {name: _known(value[name], parts[name]) if name in parts else _flat(value[name]) for name in sorted(names)}
+    return {name: it.strip() if name in _REPEATED and isinstance(it, str) else it for name, it in found.items()}
 
 
 def _flat(value: Any) -> Any:
@@ -277,6 +295,11 @@ def _flat(value: Any) -> Any:
     if isinstance(value, str):
         return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
     return None if isinstance(value, float) and not isfinite(value) else value
+
+
+def _stripped(part: _Part) -> _Part:
+    texts = msgspec.structs.asdict(part).items()
+    return msgspec.structs.replace(part, **{name: text.strip() for name, text in texts if text is not None})
 
 
 def _is_true(value: Any) -> bool:

@@ -1,5 +1,6 @@
 """Everything held about one person, part by part: events of the hot log and the lake, active days, refused events,
-requests, and what the community holds: donations that they gave or received, rules, figures, notifications.
+requests, and what the community holds: donations that they gave or received, deliveries of Stripe that name them as a
+donor, rules, figures, notifications.
 
 Records stream: memory does not grow with what there is. Each says where it stands, so that one can go on after it.
 """
@@ -70,6 +71,7 @@ Part = Literal[
     "requests",
     "donations",
     "donation_facts",
+    "deliveries",
     "rules",
     "rule_events",
     "author_metrics",

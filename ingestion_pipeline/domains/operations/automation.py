@@ -28,8 +28,11 @@ LAKE_KIND = "dagster/kind/deltalake"
 RUN_FILES_KEPT = timedelta(days=14)
 RUN_FAMILY = "run:"
 YEAR = timedelta(days=365)
-# Dead deliveries wait for somebody; those of Stripe, which name people, for a year.
-_IS_OVER = "(status in ('processed', 'rejected') or (status = 'dead' and source = 'stripe' and settled_at < %(year)s))"
+# Dead deliveries wait for somebody; events of Stripe, which name people, for a year.
+_IS_OVER = (
+    "(status in ('processed', 'rejected') "
+    "or (status = 'dead' and event_type = 'stripe.event' and settled_at < %(year)s))"
+)
 # How long rows stay that are over; rejected events are kept by their classes.
 KEPT = {
     "alerts": (timedelta(days=90), "resolved_at < %(end)s and notice is null"),

@@ -63,13 +63,17 @@ class Received:
 
 
 class Reader:
-    """Judges bodies by `types`. A source of `named_sources` has secrets of its own: others cannot speak for it."""
+    """Judges bodies by `types`.
+
+    A source of `named_sources` has secrets of its own, one of a type has an endpoint of its own: others cannot speak
+    for it.
+    """
 
     def __init__(
         self, types: Sequence[DeliveryType], *, named_sources: Collection[str] = (), max_depth: int = 32
     ) -> None:
         self._types = {it.name: it for it in types}
-        self._named_sources = named_sources
+        self._named_sources = {*named_sources, *(it.source for it in types if it.source)}
         self._max_depth = max_depth
 
     def read(self, body: bytes, provenance: Provenance) -> Received:
@@ -93,7 +97,7 @@ class Reader:
         if errors:
             problem = Problem(422, reason_of(errors), errors=errors)
             return Received(self._rejected(body, kept, fields, provenance, problem), problem)
-        source = provenance.source or fields.get("source") or provenance.default_source
+        source = self._source(fields, provenance)
         return Received(self._delivery(body, kept, fields, provenance, source=source), None)
 
     def refused(self, body: bytes, provenance: Provenance, problem: Problem) -> Received:
@@ -107,10 +111,9 @@ class Reader:
             return [FieldError("body", "object", type(payload).__name__)]
         errors = [error for name in _FIELDS if (error := _field_error(payload, name))]
         wrong = {error.field for error in errors}
-        named = payload.get("source")
-        if source is not None and named is not None and named != source and "source" not in wrong:
-            errors.append(FieldError("source", f"{source}, who signed it", shown(named)))
-        kind = self._types.get(payload["event_type"]) if "event_type" not in wrong else None
+        kind = self._type(payload)
+        if "source" not in wrong:
+            errors += _source_errors(kind, signer=source, named=payload.get("source"))
         if kind is None and "event_type" not in wrong:
             errors.append(self._unknown_type(payload["event_type"]))
         if kind and kind.needs_market and payload.get("market_slug") is None:
@@ -123,8 +126,7 @@ class Reader:
 
     def _kept(self, payload: Any) -> Any:
         """What is kept of `payload`, as its type says."""
-        name = payload.get("event_type") if isinstance(payload, dict) else None
-        kind = self._types.get(name) if isinstance(name, str) else None
+        kind = self._type(payload)
         if kind is None or kind.kept is None:
             return payload
         fields = {name: payload[name] for name in _FIELDS if name in payload}
@@ -132,10 +134,22 @@ class Reader:
 
     def _claim_errors(self, payload: Any, provenance: Provenance) -> list[FieldError]:
         named = payload.get("source") if isinstance(payload, dict) else None
+        kind = self._type(payload)
+        claimed = kind.source if named is None and kind else named
         is_anybody = provenance.source is None and provenance.scheme != "file"
-        if is_anybody and isinstance(named, str) and named in self._named_sources:
-            return [FieldError("source", "a signature by one of that source's own secrets", named)]
+        if is_anybody and isinstance(claimed, str) and claimed in self._named_sources:
+            return [FieldError("source", "a signature by one of that source's own secrets", claimed)]
         return []
+
+    def _type(self, payload: Any) -> DeliveryType | None:
+        name = payload.get("event_type") if isinstance(payload, Mapping) else None
+        return self._types.get(name) if isinstance(name, str) else None
+
+    def _source(self, fields: Mapping[str, Any], provenance: Provenance) -> str:
+        """The signer's, else the one that the body names, else that of its type."""
+        kind = self._type(fields)
+        of_type = kind.source if kind else None
+        return provenance.source or fields.get("source") or of_type or provenance.default_source
 
     def _unknown_type(self, name: str) -> FieldError:
         nearest = difflib.get_close_matches(name, self._types, n=1)
@@ -146,9 +160,8 @@ class Reader:
         self, body: bytes, payload: bytes, fields: Mapping[str, Any], provenance: Provenance, problem: Problem
     ) -> NewDelivery:
         wrong = {error.field for error in problem.errors}
-        source = provenance.source or provenance.default_source
-        if provenance.source is None and "source" not in wrong:
-            source = fields.get("source") or source
+        is_told = "source" not in wrong
+        source = self._source(fields, provenance) if is_told else provenance.source or provenance.default_source
         return self._delivery(body, payload, fields, provenance, source=source, reason=printable(problem.detail))
 
     def _delivery(
@@ -207,6 +220,15 @@ def _field_error(payload: Mapping[str, Any], name: str) -> FieldError | None:
         found = field_error(str(error))
         return FieldError(name, found.expected, found.seen or shown(payload.get(name)))
     return None
+
+
+def _source_errors(kind: DeliveryType | None, *, signer: str | None, named: str | None) -> list[FieldError]:
+    if signer is not None and named not in (None, signer):
+        return [FieldError("source", f"{signer}, who signed it", shown(named))]
+    told = named if signer is None else signer
+    if kind and kind.source and told not in (None, kind.source):
+        return [FieldError("source", f"{kind.source}, which alone sends {kind.name}", shown(told))]
+    return []
 
 
 def _data_errors(kind: DeliveryType, data: Any) -> list[FieldError]:

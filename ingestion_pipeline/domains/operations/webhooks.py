@@ -5,7 +5,7 @@ must say (received.py), what is done with a delivery (the domain whose type it i
 """
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import psycopg
@@ -32,12 +32,11 @@ def webhook_endpoints(services: Services, types: Sequence[DeliveryType]) -> list
     credential.
     """
     open_types = [it for it in types if it.source is None]
-    reserved = frozenset(it.source for it in types if it.source)
     return [
         Endpoint(
             method="POST",
             path="/api/ingest/webhook",
-            handler=Webhooks(services, open_types, reserved).receive,
+            handler=Webhooks(services, types).receive,
             access=(PUBLIC,),
             summary="Deliver data, signed",
             description=openapi.DESCRIPTION.strip(),
@@ -50,10 +49,13 @@ def webhook_endpoints(services: Services, types: Sequence[DeliveryType]) -> list
 
 
 class Webhooks:
-    """Receives them. No secret speaks for a source of `reserved`."""
+    """Receives them. No secret speaks for a source that has its own endpoint: what comes of its types is refused, and
+    kept as they say.
+    """
 
-    def __init__(self, services: Services, types: Sequence[DeliveryType], reserved: Collection[str]) -> None:
+    def __init__(self, services: Services, types: Sequence[DeliveryType]) -> None:
         self._services = services
+        reserved = frozenset(it.source for it in types if it.source)
         self._signatures = Signatures(services.settings, reserved=reserved)
         self._reader = Reader(
             types, named_sources=self._signatures.named_sources, max_depth=services.settings.max_json_depth

@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ingestion_pipeline.domains.community.donations import Donation, donation
-from ingestion_pipeline.domains.community.stripe import EVENT_TYPE, SOURCE, fact_of, newest
+from ingestion_pipeline.domains.community.stripe import DELIVERY_TYPES, EVENT_TYPE, SOURCE, fact_of, newest
+from ingestion_pipeline.domains.operations.received import Provenance, Reader
 from ingestion_pipeline.storage.inbox import NewDelivery, accept_all
 from ingestion_pipeline.storage.postgres import Postgres
 
@@ -140,6 +141,15 @@ def deliver(postgres: Postgres, *events: Mapping[str, Any], signed_by: str = "ST
     ]
     with postgres.transaction() as connection:
         accept_all(connection, deliveries)
+
+
+def dropped(postgres: Postgres, *events: Mapping[str, Any], **over: Any) -> None:
+    """Puts events into the inbox as a dropped file does, a line for each as docs/donations.md says, with `over`."""
+    reader = Reader(list(DELIVERY_TYPES.values()))
+    provenance = Provenance(scheme="file", signed_by="file:///drop", default_source="files", origin="events.ndjson#1")
+    bodies = ({"event_type": EVENT_TYPE, "id": it["id"], "data": it, **over} for it in events)
+    with postgres.transaction() as connection:
+        accept_all(connection, [reader.read(json.dumps(body).encode(), provenance).delivery for body in bodies])
 
 
 def rows_of(postgres: Postgres, statement: str, parameters: Sequence[Any] = ()) -> list[Any]:

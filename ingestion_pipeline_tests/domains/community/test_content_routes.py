@@ -132,6 +132,17 @@ def test_a_bad_item_does_not_sink_its_batch(site: Served) -> None:
     assert max(len(json.dumps(it["payload"])) for it in kept) < 2_000
 
 
+def test_of_what_is_bad_in_a_request_the_first_hundred_are_kept(site: Served) -> None:
+    """All of it is answered and counted."""
+    answer = site.crawl(*[make_item(externalId=f"{number:04}", title="") for number in range(1_000)])
+    assert (["rejected"] * 1_000, 1_000) == (statuses(answer), answer.json()["rejected"])
+    assert [{"rejected": 1_000}] == site.rows(
+        "select (details ->> 'rejected')::int as rejected from operations.audit_log"
+    )
+    kept = site.rows("select payload #>> '{item,externalId}' as id from operations.rejects order by id")
+    assert [f"{number:04}" for number in range(100)] == [it["id"] for it in kept]
+
+
 def test_of_the_same_item_in_a_batch_the_last_one_counts(site: Served) -> None:
     answer = site.crawl(make_item(title="first"), make_item(title=""), make_item(title="last"))
     assert ["superseded", "rejected", "created"] == statuses(answer)

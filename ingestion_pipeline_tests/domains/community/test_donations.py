@@ -6,12 +6,13 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ingestion_pipeline.domains.community.donations import THREE_DECIMAL, ZERO_DECIMAL, major_units
-from ingestion_pipeline.domains.community.stripe import APPLIED, fact_of
+from ingestion_pipeline.domains.community.stripe import APPLIED, fact_of, kept
 from ingestion_pipeline.settings import PROJECT_ROOT
 from ingestion_pipeline_tests.domains.community.stripe_events import (
     METADATA,
@@ -71,6 +72,22 @@ def test_a_bank_transfer_is_credited_once_it_arrives() -> None:
     unpaid, paid = session(payment_status="unpaid", at=0), session("async_payment_succeeded", at=86_400)
     made = made_of(unpaid, paid)
     assert ("paid", FULL, datetime.fromtimestamp(PAID_AT + 86_400, tz=UTC)) == (made.status, made.net, made.paid_at)
+
+
+@pytest.mark.parametrize(
+    ("paid", "later"),
+    [
+        (intent(), intent("processing", at=5)),
+        (intent(), intent("payment_failed", at=5)),
+        (session(), session("expired", at=5, payment_status="unpaid")),
+    ],
+)
+def test_what_is_paid_stays_so(paid: Any, later: Any) -> None:
+    """Whatever the object says of itself later, in whichever order both come."""
+    for order in ([paid, later], [later, paid]):
+        made = made_of(*order)
+        assert ("paid", FULL, FULL) == (made.status, made.received, made.net)
+        assert datetime.fromtimestamp(paid["created"], tz=UTC) == made.paid_at
 
 
 def test_a_donation_is_paid_when_stripe_first_said_so() -> None:
@@ -209,6 +226,25 @@ def test_an_anonymous_donor_is_named_nowhere(value: str, flagged: str) -> None:
     given = {"metadata": anonymous, "client_reference_id": "bob"} if flagged == "session" else {}
     made = made_of(session(**given), intent(metadata=anonymous if flagged == "intent" else {}))
     assert (True, None, None, "rule_1") == (made.is_anonymous, made.donor_id, made.donor_name, made.rule_id)
+
+
+def test_blanks_around_what_a_checkout_wrote_mean_nothing() -> None:
+    """They are kept nowhere: an id is compared as it is kept."""
+    blank = {name: f" {value}\u00a0\n" for name, value in METADATA.items()}
+    sent = [
+        intent(metadata=blank),
+        session(client_reference_id=" bob ", customer_details={"name": "Bob "}, metadata={}),
+    ]
+    assert made_of(intent(), session(client_reference_id="bob", customer_details={"name": "Bob"}, metadata={})) == (
+        made_of(*sent)
+    )
+    assert "bob" == made_of(sent[1]).donor_id
+    for it in sent:
+        fact = fact_of(it)
+        assert fact is not None
+        for told in (msgspec.to_builtins(fact.state), kept(it)["data"]["object"]):
+            of_people = [told.get("client_reference_id") or "", told.get("customer_details", {}).get("name", "")]
+            assert all(text == text.strip() for text in [*told["metadata"].values(), *of_people])
 
 
 @pytest.mark.parametrize("value", ["false", "0", "", "no"])

@@ -258,11 +258,16 @@ def test_sums_that_do_not_add_up_are_told(
     )
 
 
-def test_money_that_reaches_nobody_is_told(own_instance: dg.DagsterInstance, postgres: Postgres) -> None:
-    """A warning; not of test payments, nor of what was given back."""
+def test_money_that_reaches_nobody_is_told(
+    own_instance: dg.DagsterInstance, postgres: Postgres, database_url: str
+) -> None:
+    """A warning; not of test payments, of what was given back, nor of an author who was erased."""
+    with psycopg.connect(database_url) as owner:
+        owner.execute("insert into community.forgotten_payments values ('pi_1', true, false), ('pi_4', false, true)")
     deliver(
         postgres,
         intent(at=NOW, metadata={}),
+        intent(pi="pi_4", at=NOW, metadata={}),
         {**intent(pi="pi_2", at=NOW, metadata={}), "livemode": False},
         *(intent(pi="pi_3", at=NOW, metadata={}), charge_refunded(2500, pi="pi_3", at=NOW, metadata={})),
     )

@@ -1,7 +1,6 @@
 """Events in a real database: the donations that they make, the days that they change, who may see them."""
 
 import itertools
-import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
@@ -20,10 +19,8 @@ from ingestion_pipeline.domains.community.donations_ledger import (
     apply_donations,
 )
 from ingestion_pipeline.domains.community.donations_tables import DONATIONS
-from ingestion_pipeline.domains.community.stripe import DELIVERY_TYPES, EVENT_TYPE
+from ingestion_pipeline.domains.community.stripe import DELIVERY_TYPES
 from ingestion_pipeline.domains.operations.delivery_replay import Selection, replay
-from ingestion_pipeline.domains.operations.received import Provenance, Reader
-from ingestion_pipeline.storage.inbox import accept_all
 from ingestion_pipeline.storage.postgres import Postgres
 from ingestion_pipeline_tests.children import until
 from ingestion_pipeline_tests.domains.community.stripe_events import (
@@ -32,6 +29,7 @@ from ingestion_pipeline_tests.domains.community.stripe_events import (
     charge_refunded,
     deliver,
     dispute,
+    dropped,
     event,
     intent,
     made_of,
@@ -385,23 +383,15 @@ def test_nobody_else_speaks_for_stripe(postgres: Postgres, signed_by: str) -> No
     assert "signature by Stripe itself" in reason
 
 
-def dropped(postgres: Postgres, *events: Any) -> None:
-    """Events in a file, as docs/donations.md says."""
-    reader = Reader(list(DELIVERY_TYPES.values()))
-    provenance = Provenance(scheme="file", signed_by="file:///drop", default_source="files", origin="events.ndjson#1")
-    bodies = ({"event_type": EVENT_TYPE, "source": "stripe", "id": it["id"], "data": it, "note": "x"} for it in events)
-    with postgres.transaction() as connection:
-        accept_all(connection, [reader.read(json.dumps(body).encode(), provenance).delivery for body in bodies])
-
-
-def test_an_event_from_the_drop_folder_is_applied(postgres: Postgres) -> None:
+@pytest.mark.parametrize("source", [{"source": "stripe"}, {}])
+def test_an_event_from_the_drop_folder_is_applied(postgres: Postgres, source: dict[str, str]) -> None:
     """Whoever may write there is an operator: this is how events that Stripe has given up sending come in.
 
-    It takes the place of nothing that Stripe sent; and no more of it is kept than of Stripe's own.
+    It takes the place of nothing that Stripe sent, and is its duplicate; no more of it is kept than of Stripe's own.
     """
     sent = [session(), charge_refunded(1000), event("customer.created", {"id": "cus_1", "email": "bob@example.org"})]
     deliver(postgres, sent[0])
-    dropped(postgres, intent(), *sent)
+    dropped(postgres, intent(), *sent, note="x", **source)
     assert 4 == apply_donations(postgres, run_id="run-1").deliveries.processed
     assert [("pi_1", Decimal(15))] == [(row[0], row[9]) for row in donations(postgres)]
     payloads = str(rows_of(postgres, "select payload from operations.deliveries where origin = 'events.ndjson#1'"))

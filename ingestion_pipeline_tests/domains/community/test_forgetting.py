@@ -16,6 +16,8 @@ from ingestion_pipeline.core.windows import Window
 from ingestion_pipeline.domains.community import leaderboard_assets, rollup_assets
 from ingestion_pipeline.domains.community.content_assets import rules
 from ingestion_pipeline.domains.community.donations_ledger import apply_donations
+from ingestion_pipeline.domains.community.leaderboard_reads import KEYS, SERVICE
+from ingestion_pipeline.domains.community.rules import apply_days
 from ingestion_pipeline.domains.events.erasure import Mode, erase
 from ingestion_pipeline.domains.events.export import export
 from ingestion_pipeline.domains.events.tables import EVENT_HISTORY
@@ -24,10 +26,12 @@ from ingestion_pipeline.orchestration.resources import RESOURCES
 from ingestion_pipeline.settings import Settings
 from ingestion_pipeline.storage.lake import Lake
 from ingestion_pipeline.storage.postgres import Postgres
+from ingestion_pipeline_tests.domains.community.rolled import prepare
 from ingestion_pipeline_tests.domains.community.stripe_events import (
     METADATA,
     charge_refunded,
     deliver,
+    dropped,
     intent,
     rows_of,
     session,
@@ -77,7 +81,8 @@ def database(database_url: str) -> Any:
 
 
 @pytest.fixture
-def held(postgres: Postgres, database: psycopg.Connection[Any]) -> Postgres:
+def held(postgres: Postgres, database: psycopg.Connection[Any], database_url: str) -> Postgres:
+    prepare(database_url)
     deliver(postgres, session(**SENT), intent(metadata={}), intent(pi="pi_2", metadata=RECEIVED))
     apply_donations(postgres, run_id="run-1")
     deliver(postgres, session(pi="pi_3", **SENT), intent(pi="pi_3", metadata=GIVEN))
@@ -182,6 +187,73 @@ def test_nothing_names_an_erased_author_of_old_rules(published: Stores, database
     assert ([] if mode == "erase" else [("", "", [])]) == [tuple(row) for row in own]
 
 
+@pytest.mark.parametrize("mode", ["erase", "anonymise"])
+def test_a_rule_of_an_erased_author_is_not_its_former_authors(
+    postgres: Postgres, lake: Lake, settings: Settings, mode: Mode
+) -> None:
+    """Neither at once nor when its events are read again: it is nobody's, until somebody says whose it is."""
+
+    def author() -> list[Any]:
+        list(apply_days(postgres, lake, SPAN))
+        return rows_of(postgres, "select author_id from community.rules")
+
+    history = [said("rule.published", "r", 400, "ed"), said("rule.updated", "r", 5, authorId=CANARY)]
+    lake.replace(EVENT_HISTORY, make_events(*history, said("rule.updated", "r", 4, title="New")), SPAN)
+    assert [(CANARY,)] == author()
+    erase(postgres, lake, settings, CANARY, mode=mode, by="tests")
+    assert [(None,)] == rows_of(postgres, "select author_id from community.rules")
+    assert [(None,)] == author()
+    newest = said("rule.updated", "r", 2, authorId="bob")
+    lake.replace(EVENT_HISTORY, make_events(newest), Window.of_days(newest["day"], newest["day"]))
+    assert [("bob",)] == author()
+
+
+def test_only_boards_of_labels_that_nobody_else_uses_are_removed(database: psycopg.Connection[Any]) -> None:
+    """A tag that is another rule's model is not in use as a tag, and the other way round."""
+    for rule, who, tags, model in (("own", CANARY, '["sql", "x", "y"]', "y"), ("other", OTHER, '["sql", "y"]', "x")):
+        database.execute(
+            "insert into community.rule_events (event_id, day, rule_id, event_type, occurred_at, user_id, title, tags, "
+            "model) values (%s, current_date, %s, 'rule.published', now(), %s, 'T', %s, %s)",
+            [rule, rule, who, tags, model],
+        )
+    database.execute("select community.remake_rules('{own,other}')")
+    for scope, value in (
+        ("GLOBAL", ""),
+        *((scope, value) for scope in ("TAG", "MODEL") for value in ("sql", "x", "y")),
+    ):
+        database.execute(
+            "insert into community.leaderboard_snapshots (day, period, kind, scope, scope_value, rank, subject_id, score, "
+            "points, views) select '2026-03-05', 'DAILY', kind, %s, %s, rank, rank::text, 1, 1, 1 "
+            "from unnest('{RULE,AUTHOR}'::text[]) as kind, generate_series(1, 2) as rank",
+            [scope, value],
+        )
+    database.execute("select community.forget_person(%s, 'erase')", [CANARY])
+    left = database.execute(
+        "select scope, scope_value, count(*) from community.leaderboard_snapshots group by 1, 2 order by 1, 2"
+    ).fetchall()
+    kept = [("GLOBAL", ""), ("MODEL", "sql"), ("MODEL", "x"), ("TAG", "sql"), ("TAG", "y")]
+    assert [(*board, 4) for board in kept] == left
+
+
+WITH_A_RULE = """
+insert into community.rule_events (event_id, day, rule_id, event_type, occurred_at, user_id, title)
+values ('own', '2026-03-05', 'own', 'rule.published', now(), 'with-a-rule', 'T')
+"""
+
+
+@pytest.mark.parametrize(("person", "forgotten"), [(CANARY, [KEYS]), ("with-a-rule", [KEYS]), ("nobody-1", [])])
+def test_boards_in_a_cache_are_forgotten(
+    held: Postgres, database: psycopg.Connection[Any], person: str, forgotten: list[str]
+) -> None:
+    """Where the person is on them, or a title of theirs."""
+    database.execute(WITH_A_RULE)
+    rows_of(held, "select community.forget_person(%s, 'erase')", [person])
+    found = rows_of(
+        held, "select unnest(cache_keys_invalidated) from operations.ingestion_events where source = %s", [SERVICE]
+    )
+    assert forgotten == [key for (key,) in found]
+
+
 def test_rules_older_than_the_lake_are_forgotten_too(published: Stores, database_url: str) -> None:
     """Events of rules expire in the lake, the rules that they made do not."""
     stores = published
@@ -210,7 +282,10 @@ def test_nothing_names_an_erased_person(
 def test_what_stripe_says_later_names_an_erased_person_no_more(
     held: Postgres, lake: Lake, settings: Settings, database_url: str
 ) -> None:
-    """What waited is applied without donor and author, and a refund that repeats them changes the money only."""
+    """What waited is applied without donor and author, and a refund that repeats them changes the money only.
+
+    Its delivery is kept without them too.
+    """
     erase(held, lake, settings, CANARY, by="tests")
     later = [charge_refunded(1000, metadata=GIVEN), charge_refunded(500, pi="pi_2", metadata=RECEIVED)]
     deliver(held, *later)
@@ -223,7 +298,52 @@ def test_what_stripe_says_later_names_an_erased_person_no_more(
     assert [gone, bob, gone] == [tuple(row) for row in named]
     authors = rows_of(held, "select author_id from community.donations order by payment_intent")
     assert [("ada",), (None,), ("ada",)] == [tuple(row) for row in authors]
-    assert {"operations.deliveries"} >= set(traces(database_url, Path(lake.root), CANARY))
+    assert [] == traces(database_url, Path(lake.root), CANARY)
+
+
+def test_what_stripe_says_later_and_is_wrong_names_an_erased_person_no_more(
+    held: Postgres, lake: Lake, settings: Settings, database: psycopg.Connection[Any], database_url: str
+) -> None:
+    """What cannot be applied, and what the webhook refused: it stays, without them, from the next run on."""
+    erase(held, lake, settings, CANARY, by="tests")
+    wrong = {"metadata": GIVEN, "client_reference_id": CANARY, "amount_total": "12"}
+    deliver(held, session(at=50, **wrong), intent(pi="pi_2", at=50, amount_received="12", metadata=RECEIVED))
+    refused(database, {"data": {"object": {"payment_intent": "pi_1", **wrong}}})
+    assert 2 == apply_donations(held, run_id="run-2").deliveries.dead
+    assert [] == traces(database_url, Path(lake.root), CANARY)
+    left = rows_of(held, "select status from operations.deliveries where status <> 'processed' order by 1")
+    assert [("dead",), ("dead",), ("rejected",)] == [tuple(row) for row in left]
+
+
+def test_nothing_that_was_dropped_names_an_erased_person(
+    held: Postgres, lake: Lake, settings: Settings, database: psycopg.Connection[Any], database_url: str
+) -> None:
+    """Processed, dead or waiting, in a file that names no source; also what was kept under another one before."""
+    dropped(held, intent(pi="pi_5", metadata=GIVEN), intent(pi="pi_6", metadata=GIVEN, amount_received="12"))
+    assert 1 == apply_donations(held, run_id="run-2").deliveries.dead
+    dropped(held, intent(pi="pi_7", metadata=GIVEN), session(pi="pi_8", metadata=GIVEN))
+    database.execute(
+        "update operations.deliveries set source = 'files' where origin <> 'http' and idempotency_key = any("
+        "select distinct on (status) idempotency_key from operations.deliveries where origin <> 'http')"
+    )
+    erase(held, lake, settings, CANARY, by="tests")
+    apply_donations(held, run_id="run-3")
+    assert [] == traces(database_url, Path(lake.root), CANARY)
+
+
+def test_a_person_is_found_whatever_blanks_stand_around_their_id(
+    held: Postgres, lake: Lake, settings: Settings, database_url: str
+) -> None:
+    """In a fact that another name hides, and in what waits."""
+    dropped(
+        held, session(pi="pi_5", metadata={"donorId": f"{CANARY} "}), intent(pi="pi_5", metadata={"donorId": "carl"})
+    )
+    apply_donations(held, run_id="run-2")
+    dropped(held, intent(pi="pi_6", metadata={"donorId": f" {CANARY}", "authorId": f"\t{CANARY}"}))
+    dropped(held, session(pi="pi_7", metadata={}, client_reference_id=f"{CANARY}\n"))
+    erase(held, lake, settings, CANARY, by="tests")
+    apply_donations(held, run_id="run-3")
+    assert [] == traces(database_url, Path(lake.root), CANARY)
 
 
 def test_a_donor_is_found_whichever_object_names_them(
@@ -241,14 +361,20 @@ def test_a_donor_is_found_whichever_object_names_them(
     assert [] == traces(database_url, Path(lake.root), CANARY)
 
 
+def refused(database: psycopg.Connection[Any], data: Any, *, source: str = "stripe") -> None:
+    """A delivery of Stripe's type that is kept as rejected."""
+    database.execute(
+        "insert into operations.deliveries (source, idempotency_key, event_type, payload, status, reason, settled_at, "
+        "scheme, signed_by) values (%s, 'k', 'stripe.event', %s, 'rejected', 'why', now(), 'sha256', 'us')",
+        [source, json.dumps({"event_type": "stripe.event", "data": data})],
+    )
+
+
 def test_what_was_refused_of_a_person_is_deleted(
     held: Postgres, lake: Lake, settings: Settings, database: psycopg.Connection[Any], database_url: str
 ) -> None:
-    database.execute(
-        "insert into operations.deliveries (source, idempotency_key, event_type, payload, status, reason, settled_at, "
-        "scheme, signed_by) values ('stripe', 'k', 'stripe.event', %s, 'rejected', 'why', now(), 'sha256', 'us')",
-        [json.dumps({"event_type": "stripe.event", "data": {"object": {"client_reference_id": CANARY}}})],
-    )
+    for source in ("stripe", "files", "webhook"):
+        refused(database, {"object": {"client_reference_id": CANARY}}, source=source)
     erase(held, lake, settings, CANARY, by="tests")
     assert [] == traces(database_url, Path(lake.root), CANARY)
 
@@ -282,13 +408,28 @@ def test_others_keep_what_is_theirs(held: Postgres, lake: Lake, settings: Settin
 def test_everything_held_is_handed_over(held: Postgres, lake: Lake) -> None:
     """To a donor their donation; to an author the donation without its donor. Not where it is told, which is a key."""
     records = list(export(held, lake, CANARY, by="tests"))
-    parts = ["donations", "donations", "donation_facts", "rules", "rule_events", "author_metrics", "places"]
-    assert [*parts, "notifications", "notification_preferences"] == [it.part for it in records]
+    parts = ["donations", "donations", "donation_facts", *["deliveries"] * 3, "rules", "rule_events", "author_metrics"]
+    assert [*parts, "places", "notifications", "notification_preferences"] == [it.part for it in records]
     given, received = (it.content for it in records[:2])
     assert (CANARY, GIVEN["message"]) == (given["donor_id"], given["message"])
     assert "bob" not in json.dumps(received)
     assert "target" not in records[-1].content
     assert records[2:] == list(export(held, lake, CANARY, by="tests", after=records[1]))
+
+
+def test_deliveries_are_held_of_a_donor_whatever_became_of_them(
+    held: Postgres, database: psycopg.Connection[Any]
+) -> None:
+    """Applied, waiting, dead, refused; not those of an author, which name the donor."""
+    deliver(held, intent(pi="pi_4", amount_received="12", metadata={**GIVEN, "donorId": OTHER}))
+    dropped(held, intent(pi="pi_5", amount_received="12", metadata=GIVEN))
+    apply_donations(held, run_id="run-2")
+    deliver(held, intent(pi="pi_6", metadata=GIVEN), intent(pi="pi_7", metadata=RECEIVED))
+    refused(database, {"data": {"object": {"payment_intent": {}, "metadata": GIVEN}}})
+    rows = rows_of(held, "select content from community.held_about(%s, 'deliveries') order by place", [CANARY])
+    statuses = sorted(content["status"] for (content,) in rows)
+    assert ["dead", "pending", "processed", "processed", "processed", "rejected"] == statuses
+    assert all(CANARY in json.dumps(content["payload"]) for (content,) in rows)
 
 
 def test_the_intake_can_hand_over_and_not_look(held: Postgres, database_url: str) -> None:

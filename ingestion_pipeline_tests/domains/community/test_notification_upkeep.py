@@ -1,6 +1,7 @@
 """What becomes of notifications that are not sent: given up, kept together, removed when they are old."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -24,13 +25,27 @@ from ingestion_pipeline.domains.community.notifications import (
 from ingestion_pipeline.settings import Settings
 from ingestion_pipeline.storage.alerts import open_alerts
 from ingestion_pipeline.storage.postgres import Postgres
+from ingestion_pipeline_tests.children import until
 from ingestion_pipeline_tests.domains.community.boards import Metric, Rule, store_metrics
-from ingestion_pipeline_tests.domains.community.outbox import NOON, Receiver, donate, notify, prefer, rows
+from ingestion_pipeline_tests.domains.community.outbox import NOON, PERSON, Receiver, donate, notify, prefer, rows
+
+Send = Callable[[datetime], Sent]
+Statement = tuple[str, list[Any]]
 
 HOUR, ONE_DAY = timedelta(hours=1), timedelta(days=1)
 MIDNIGHT = datetime(2026, 3, 4, tzinfo=UTC)
-
-Send = Callable[[datetime], Sent]
+YESTERDAY = NOON.date() - ONE_DAY
+FORGET: Statement = ("select community.forget_person(%s, 'erase')", [PERSON])
+ANNOUNCEMENTS: Sequence[Statement] = (
+    ("select community.notify_donations(%s, %s)", [NOON - ONE_DAY, NOON]),
+    ("select community.notify_leaderboards(%s, 10, %s)", [YESTERDAY, NOON]),
+    ("select community.notify_milestones(%s, %s)", [YESTERDAY, NOON]),
+)
+PLACE = """
+insert into community.leaderboard_snapshots (
+    day, period, kind, scope, scope_value, rank, subject_id, score, points, views
+) values (%s, 'DAILY', 'AUTHOR', 'GLOBAL', '', 1, %s, 1, 1, 1)
+"""
 
 
 @pytest.fixture
@@ -116,3 +131,27 @@ def test_what_is_claimed_from_a_person_holds_back_the_rest(postgres: Postgres, o
     owner.execute("select community.claim_notifications(9, 9, 5, %s, %s)", [LEASE, NOON])
     notify(owner, "b")
     assert [0, 1] == [pending(at) for at in (NOON + HOUR / 3600, NOON + LEASE)]
+
+
+@pytest.mark.parametrize("order", [1, -1], ids=["erased first", "told first"])
+@pytest.mark.parametrize("announcement", ANNOUNCEMENTS, ids=["donations", "leaderboards", "milestones"])
+def test_who_is_erased_while_news_are_looked_for_is_told_nothing(
+    owner: psycopg.Connection[Any], database_url: str, announcement: Statement, order: int
+) -> None:
+    """Whichever of the two is not committed yet, the other waits for it, and then sees what it did."""
+    donate(owner, "pi_1")
+    store_metrics(owner, [Metric("rule-1", YESTERDAY, views=100)], [Rule("rule-1")])
+    owner.execute(PLACE, [YESTERDAY, PERSON])
+    first, second = (FORGET, announcement)[::order]
+    with (
+        psycopg.connect(database_url) as one,
+        psycopg.connect(database_url, autocommit=True) as other,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        one.execute(first[0].encode(), first[1])
+        then = pool.submit(other.execute, second[0].encode(), second[1])
+        waiting = "select from pg_locks where locktype = 'advisory' and not granted"
+        until(lambda: then.done() or bool(owner.execute(waiting).fetchall()))
+        one.commit()
+        then.result(60)
+    assert [] == rows(owner)

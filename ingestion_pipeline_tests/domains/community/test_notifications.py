@@ -6,6 +6,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 from pytest_httpserver import HTTPServer
 
 from ingestion_pipeline.domains.community.notifications import (
@@ -119,9 +120,12 @@ def test_what_is_no_new_donation_is_not_told(
         ({"donor_name": "<!channel> @all https://evil.example/x"}, "channel all https evil example x donated"),
         ({"donor_name": "\x07\x1b[0m"}, "0m donated 12.50"),
         ({"donor_name": "N" * 500}, f"{'N' * 60} donated"),
+        ({"rule_id": "x. @all https://evil.example/ <!channel>"}, "Somebody donated 12.50 USD for x. all https evil"),
+        ({"rule_id": "r" * 500}, f"Somebody donated 12.50 USD for {'r' * 60}."),
+        ({"rule_id": "<@!>"}, "Somebody donated 12.50 USD."),
     ],
 )
-def test_donors_are_named_as_they_wish_and_no_more(
+def test_donors_and_rules_are_named_and_no_more(
     postgres: Postgres,
     owner: psycopg.Connection[Any],
     receiver: Receiver,
@@ -129,12 +133,32 @@ def test_donors_are_named_as_they_wish_and_no_more(
     donation: dict[str, Any],
     said: str,
 ) -> None:
-    """A name is a name: no mention, no link."""
+    """As donors wish. A name is a name: no mention, no link."""
     prefer(owner, receiver.url)
     donate(owner, "pi_1", **donation)
     announce_donations(postgres, now=NOON)
     send()
     assert receiver.texts[0].startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("title", "said"),
+    [
+        ("Test first", "Your rule Test first is number 1"),
+        ("x. @all https://evil.example/ <!channel>", "Your rule x. all https evil example channel is number 1"),
+        (None, "Your rule r 1 is number 1"),
+        ("<@!>", "Your rule is number 1"),
+    ],
+)
+def test_titles_of_rules_are_words(
+    owner: psycopg.Connection[Any], receiver: Receiver, send: Send, title: str | None, said: str
+) -> None:
+    """Whoever publishes a rule says whose it is: what they call it is no mention and no link to the author."""
+    prefer(owner, receiver.url)
+    place = {"day": "2026-03-01", "period": "DAILY", "kind": "RULE", "subjectId": "r@1", "title": title, "rank": 1}
+    owner.execute("select community.notify('key', %s, 'leaderboard_entry', %s, %s)", [PERSON, Jsonb(place), NOON])
+    send()
+    assert [f"{said} of the daily board of rules (2026-03-01)."] == receiver.texts
 
 
 def test_a_donor_who_becomes_anonymous_before_it_is_said_stays_unnamed(

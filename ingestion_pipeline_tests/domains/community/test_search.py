@@ -24,6 +24,26 @@ on conflict (rule_id) do update set title = excluded.title, body = excluded.body
 """
 MARK = "insert into community.search_changes (kind, id) values ('rule', %s) on conflict do nothing"
 SEARCH = "select * from community.search(%s, null, null, null, null, null, 100)"
+EVERYWHERE = (
+    """
+    insert into community.search_documents (generation, kind, id, title, body, tags)
+    select 1, case when n <= 12000 then 'crawl' else 'rule' end, n::text, 'zebra', '', '[]'
+    from generate_series(1, 24000) as n
+    """,
+    """
+    insert into community.search_vectors (generation, kind, id, tags, vector)
+    select generation, kind, id, tags, to_tsvector('simple', 'zebra ' || words)
+    from
+        community.search_documents,
+        (select string_agg(md5(n::text), ' ') as words from generate_series(1, 40) as n) as more
+    order by id::integer
+    """,
+    "analyze community.search_documents, community.search_vectors",
+)
+IS_LARGE = """
+select pg_relation_size('community.search_vectors') > setting::bigint * 8192 / 4
+from pg_settings where name = 'shared_buffers'
+"""
 MARKS = re.compile(r"</?mark>")
 WORDS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=80)
 
@@ -138,3 +158,15 @@ def test_nothing_is_changed_without_a_mark(database_url: str, postgres: Postgres
         assert newest_change(postgres) is not None
         assert (1, 0) == (index_changes(postgres), index_changes(postgres))
         assert newest_change(postgres) is None
+
+
+def test_of_words_that_are_everywhere_the_same_documents_are_ranked(database_url: str) -> None:
+    """Rules before crawl items; also where the table is so large that PostgreSQL begins a scan where the last ended."""
+    answer = "select kind, id from community.search('zebra', null, null, null, null, null, 3)"
+    with psycopg.connect(database_url, autocommit=True) as owner:
+        for statement in EVERYWHERE:
+            owner.execute(statement.encode())
+        assert [(True,)] == owner.execute(IS_LARGE.encode()).fetchall()
+        answers = [owner.execute(answer).fetchall() for _ in range(3)]
+    assert [answers[0]] * 3 == answers
+    assert {"rule"} == {kind for kind, _ in answers[0]}

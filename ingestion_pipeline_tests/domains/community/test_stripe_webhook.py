@@ -260,6 +260,23 @@ def test_nobody_else_takes_the_place_of_an_event_of_stripe(intake: Intake, strip
     assert ("pending", "STRIPE_WEBHOOK_SECRET 2") == (row["status"], row["signed_by"])
 
 
+@pytest.mark.parametrize("secret", [SHARED, ACME])
+def test_no_more_is_kept_of_an_event_that_a_relay_sends(
+    intake: Intake, stripe_url: str, ledger: Postgres, secret: str
+) -> None:
+    """It is refused with what to do, and stays refused in a replay."""
+    sent = charge_refunded(1000)
+    for source in ({}, {"source": "stripe"}):
+        body = {"event_type": "stripe.event", "id": sent["id"], "data": sent, "note": PRIVATE[0], **source}
+        assert ["source"] == [error["field"] for error in refused(deliveries.send(intake, body, secret), 422)["errors"]]
+        (row,) = kept(stripe_url)
+        assert ("rejected", "stripe.event") == (row["status"], row["event_type"])
+        assert "pi_1" in str(row["payload"])
+        assert not any(word in str(row["payload"]) for word in PRIVATE)
+        done = replay(ledger, list(DELIVERY_TYPES.values()), Selection(), by="operator")
+        assert (0, 1) == (done.replayed, done.rejected)
+
+
 @pytest.mark.parametrize("body", [b"{", b"hello", b"\xff\xfe", b'{"a": NaN}', b"\x00" * 10])
 def test_what_is_no_json_is_refused_and_not_kept(intake: Intake, stripe_url: str, body: bytes) -> None:
     refused(send(intake, body), 400)

@@ -302,12 +302,14 @@ def stored_rows(database_url: str, now: datetime) -> None:
         delivery(connection, "pending", now - 365 * DAY)
 
 
-def delivery(connection: psycopg.Connection[Any], status: str, at: datetime, *, source: str = "a") -> None:
+def delivery(
+    connection: psycopg.Connection[Any], status: str, at: datetime, *, source: str = "a", event_type: str = "b"
+) -> None:
     settled = None if status == "pending" else at
     connection.execute(
         "insert into operations.deliveries (source, idempotency_key, event_type, payload, status, reason, received_at, "
-        "settled_at, scheme, signed_by) values (%s, %s, 'b', '{}', %s, 'c', %s, %s, 'sha256', 'd')",
-        [source, str(uuid4()), status, at, settled],
+        "settled_at, scheme, signed_by) values (%s, %s, %s, '{}', %s, 'c', %s, %s, 'sha256', 'd')",
+        [source, str(uuid4()), event_type, status, at, settled],
     )
 
 
@@ -338,13 +340,15 @@ def test_upkeep_removes_rows_that_have_long_been_over_and_no_others(postgres: Po
 
 
 def test_upkeep_removes_dead_deliveries_of_stripe_after_a_year(postgres: Postgres, database_url: str) -> None:
-    """They name people; others wait for somebody, however long."""
+    """They name people, whatever source they were kept under; others wait for somebody, however long."""
     now = utc_now()
     with psycopg.connect(database_url, autocommit=True) as connection:
         for age in (366, 364):
-            delivery(connection, "dead", now - age * DAY, source="stripe")
+            delivery(connection, "dead", now - age * DAY, source="stripe", event_type="stripe.event")
+        for source in ("files", "webhook"):
+            delivery(connection, "dead", now - 366 * DAY, source=source, event_type="stripe.event")
         delivery(connection, "dead", now - 366 * DAY)
-        assert 1 == remove_old(postgres, now=now)["deliveries"]
+        assert 3 == remove_old(postgres, now=now)["deliveries"]
         left = connection.execute("select source, settled_at from operations.deliveries order by source").fetchall()
     assert [("a", now - 366 * DAY), ("stripe", now - 364 * DAY)] == left
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingestion_pipeline.core.deliveries import DeliveryType
 from ingestion_pipeline.core.ids import digest
 from ingestion_pipeline.domains.operations.received import Provenance, Reader, Received, normalised
 from ingestion_pipeline.intake.problems import Problem
@@ -83,3 +84,48 @@ def test_a_standard_body_loses_nothing() -> None:
 @pytest.mark.parametrize("body", [{"event_type": "t", "type": "u", "data": {"source": "s"}}, {}, [], "x", {"data": {}}])
 def test_any_other_body_is_not_touched(body: Any) -> None:
     assert normalised(body) is body
+
+
+OWN = DeliveryType(
+    name="owner.event",
+    summary="By its owner alone",
+    data_type=Any,
+    needs_market=False,
+    source="owner",
+    kept=lambda data: {"used": data["used"]},
+)
+OWNERS = Reader([*TYPES, OWN])
+SENT = {"event_type": "owner.event", "id": "1", "data": {"used": 1, "card": "4242"}}
+
+
+@pytest.mark.parametrize("over", [{}, {"source": "owner"}, {"source": None}])
+def test_a_type_with_a_source_of_its_own_is_of_that_source(over: dict[str, Any]) -> None:
+    """Whoever drops a file is trusted, and need not say so."""
+    dropped = provenance(scheme="file", default_source="files")
+    received = OWNERS.read(encoded({**SENT, **over}), dropped)
+    assert (None, "owner") == (received.problem, received.delivery.source)
+    wrong = OWNERS.read(encoded({**SENT, **over, "id": 7}), dropped)
+    assert ("owner", True) == (wrong.delivery.source, wrong.delivery.reason is not None)
+
+
+def test_a_file_that_names_another_source_for_such_a_type_is_refused() -> None:
+    """With what is kept of it: the source and the id tell a delivery from its duplicate."""
+    received = OWNERS.read(encoded({**SENT, "source": "acme"}), provenance(scheme="file", default_source="files"))
+    assert received.problem is not None
+    assert [("source", "owner, which alone sends owner.event")] == [
+        (error.field, error.expected) for error in received.problem.errors
+    ]
+    assert ("files", {"used": 1}) == (received.delivery.source, json.loads(received.delivery.payload)["data"])
+
+
+@pytest.mark.parametrize("named", [None, "owner", "acme"])
+@pytest.mark.parametrize("signer", [None, "acme"])
+def test_no_webhook_speaks_for_such_a_source(signer: str | None, named: str | None) -> None:
+    """It is kept under the signer's name, reduced as its type says, and is wrong in a replay as well."""
+    received = OWNERS.read(encoded({**SENT, "source": named}), provenance(source=signer))
+    assert received.problem is not None
+    assert {"source"} == {error.field for error in received.problem.errors}
+    assert (signer or "webhook") == received.delivery.source
+    payload = json.loads(received.delivery.payload)
+    assert {"used": 1} == payload["data"]
+    assert {"source"} == {error.field for error in OWNERS.errors(payload, source=received.delivery.source)}
