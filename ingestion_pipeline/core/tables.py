@@ -43,7 +43,8 @@ class Table:
 
     `partition_column` is the date or timestamp column by which the table is partitioned and replaced. `as_of_column` is
     the date or timestamp column that says of when a row is (of a lake table, its partition column): its greatest value
-    is the age of the data.
+    is the age of the data. `personal` are the columns that name a person or are a person's words: Dagster keeps what it
+    shows, out of the reach of an erasure, so that it never shows them.
     """
 
     domain: str
@@ -55,12 +56,14 @@ class Table:
     partition_column: str | None = None
     as_of_column: str | None = None
     freshness: Freshness | None = None
+    personal: frozenset[str] = frozenset()
     owner: str = "team:data"
     tags: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         names = self.column_names
-        unknown = {*self.key, *filter(None, [self.partition_column, self.as_of_column])} - set(names)
+        named = {*self.key, *self.personal, *filter(None, [self.partition_column, self.as_of_column])}
+        unknown = named - set(names)
         if unknown or len(set(names)) != len(names):
             raise ValueError(f"table {self.qualified_name}: unknown or repeated columns {sorted(unknown) or names}")
         if not self.key or (self.partitioning == "none") != (self.partition_column is None):

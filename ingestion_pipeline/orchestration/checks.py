@@ -79,10 +79,20 @@ def outcomes(table: Table, claims: Sequence[Claim], parts: "Iterator[pd.DataFram
         yield _outcome(table, claim, rows, [frame for frame in broken[claim.name] if len(frame)])
 
 
+def examples(table: Table, rows: "pd.DataFrame | Sequence[Any]") -> dict[str, dg.MarkdownMetadataValue]:
+    """Metadata of a check: the first of `rows`, a frame, mappings or dataclasses; nothing where there are none."""
+    if not len(rows):
+        return {}
+    import pandas as pd
+
+    shown = pd.DataFrame(rows[:SHOWN_ROWS])
+    return {"examples": dg.MetadataValue.md(preview(table, shown))}
+
+
 def _outcome(table: Table, claim: Claim, rows: int, broken: "list[pd.DataFrame]") -> dg.AssetCheckResult:
     metadata: dict[str, Any] = {"rows_checked": rows, "rows_breaking": sum(len(frame) for frame in broken)}
     if broken:
-        metadata["examples"] = dg.MetadataValue.md(preview(broken[0].head(SHOWN_ROWS)))
+        metadata |= examples(table, broken[0])
     return dg.AssetCheckResult(
         asset_key=dg.AssetKey(list(table.asset_key)),
         check_name=claim.name,

@@ -48,7 +48,8 @@ def materialized(
             context.add_asset_metadata({"dagster/partition_row_count": day_rows}, partition_key=key)
     metadata["rows"] = rows or 0
     if sample is not None and len(sample):
-        metadata["preview"] = dg.MetadataValue.md(preview(sample[list(table.column_names)].tail(PREVIEW_ROWS)))
+        shown = sample[list(table.column_names)].tail(PREVIEW_ROWS)
+        metadata["preview"] = dg.MetadataValue.md(preview(table, shown))
     return dg.MaterializeResult(metadata=metadata, check_results=checks)
 
 
@@ -74,8 +75,9 @@ def report_day(
     )
 
 
-def preview(frame: "pd.DataFrame") -> str:
-    """The rows as a Markdown table, numbers shortened for reading."""
+def preview(table: Table, rows: "pd.DataFrame") -> str:
+    """Rows of `table`, or about it, as a Markdown table without personal columns; numbers are shortened for reading."""
+    frame = rows[[name for name in rows.columns if name not in table.personal]]
     lines = ["| " + " | ".join(frame.columns) + " |", "|" + " --- |" * len(frame.columns)]
     lines += ["| " + " | ".join(_cell(value) for value in row) + " |" for row in frame.itertuples(index=False)]
     return "\n".join(lines)

@@ -21,6 +21,7 @@ from ingestion_pipeline.domains.community.donations_automation import community_
 from ingestion_pipeline.domains.community.leaderboard_automation import community_leaderboards_sensor
 from ingestion_pipeline.domains.community.rollup_automation import community_rollups_sensor
 from ingestion_pipeline.domains.events.automation import events_sync_sensor
+from ingestion_pipeline.orchestration import derived
 from ingestion_pipeline.orchestration.partitions import DAILY, tagged_window
 from ingestion_pipeline_tests.command import eventually
 from ingestion_pipeline_tests.domains.community.stripe_events import (
@@ -37,7 +38,8 @@ from ingestion_pipeline_tests.flows.intake_process import batch_of
 from ingestion_pipeline_tests.intake.process import REAL, TOKEN, Intake, running
 from ingestion_pipeline_tests.pipeline import Pipeline
 
-DAY = datetime.now(UTC).date() - timedelta(days=3)
+NOW = datetime.now(UTC)
+DAY = NOW.date() - timedelta(days=3)
 YESTERDAY = DAY + timedelta(days=2)
 SENSORS = (
     events_sync_sensor,
@@ -58,8 +60,11 @@ def intake(database_url: str, tmp_path: Path) -> Iterator[Intake]:
 
 
 @pytest.fixture
-def walk(pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
-    """The pipeline with an instance of its own, on which nothing was ever built."""
+def walk(
+    pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Pipeline]:
+    """The pipeline with an instance of its own, on which nothing was ever built; no day ends while it walks."""
+    monkeypatch.setattr(derived, "utc_now", lambda: NOW)
     with dg.DagsterInstance.local_temp(str(tmp_path_factory.mktemp("dagster"))) as instance:
         yield replace(pipeline, instance=instance)
 
@@ -140,7 +145,7 @@ def test_views_and_donations_walk_to_the_boards_and_late_ones_make_their_day_ane
 ) -> None:
     """Each change has each table of its day built once, and of no other day but the boards that look back on it."""
     for job in ("community_rules_job", "community_daily_job", "community_leaderboards_job"):  # as their schedules do
-        assert [] == walk.problems(walk.run(job, DAY, datetime.now(UTC).date()))
+        assert [] == walk.problems(walk.run(job, DAY, NOW.date()))
     published = event("rule.published", "ada", 8, data={"title": "Test first", "tags": ["tdd"], "authorId": "ada"})
     seen = [event("VIEW", "b", 9), event("VIEW", "cc", 10), event("FORK", "cc", 11), event("VOTE", "ada", 12)]
     assert 1 == intake.post("/ingest/events", batch_of(published)).json()["accepted"]

@@ -13,7 +13,7 @@ from ingestion_pipeline.definitions import defs
 from ingestion_pipeline.domains.market.assets import ASSETS
 from ingestion_pipeline.domains.market.checks import CHECKS
 from ingestion_pipeline.domains.market.tables import OHLC_DAILY, PRICE_BARS
-from ingestion_pipeline.orchestration.checks import SHOWN_ROWS, Claim, outcomes
+from ingestion_pipeline.orchestration.checks import SHOWN_ROWS, Claim, examples, outcomes
 from ingestion_pipeline.orchestration.partitions import range_tags
 from ingestion_pipeline.orchestration.specs import table_asset
 from ingestion_pipeline_tests.factories import START, make_series
@@ -50,6 +50,17 @@ def test_a_claim_that_holds_passes_and_shows_nothing() -> None:
         (result,) = outcomes(PRICE_BARS, [claim()], iter(parts))
         assert result.passed
         assert {"rows_checked": rows, "rows_breaking": 0} == {k: v.value for k, v in result.metadata.items()}
+
+
+def test_examples_name_no_person() -> None:
+    """Whatever they are made of; a check without rows has none."""
+    table, rows = replace(PRICE_BARS, personal=frozenset({"symbol"})), ratios(*[-1.0] * 9)
+    for given in (rows, rows.to_dict("records")):
+        (shown,) = examples(table, given).values()
+        assert ["| ratio |", "| --- |", *["| -1 |"] * SHOWN_ROWS] == shown.value.splitlines()
+    assert {} == examples(table, []) == examples(table, rows.iloc[:0])
+    (result,) = outcomes(table, [claim()], iter([rows]))
+    assert "S1" not in result.metadata["examples"].value
 
 
 def test_each_claim_is_judged_for_itself() -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import re
+from dataclasses import replace
 from datetime import UTC, date, datetime
 
 import dagster as dg
@@ -56,6 +57,13 @@ def test_the_preview_shows_the_last_rows_in_the_order_of_the_table() -> None:
     assert ("no rows", 0.5) == (found.metadata["time_range"].value, found.metadata["gap_ratio"].value)
 
 
+def test_what_names_a_person_is_not_shown() -> None:
+    """Of the table's rows, and of others about it: Dagster keeps what it shows."""
+    owned = replace(TOYS, personal=frozenset({"toy"}))
+    frame = pd.DataFrame({"toy": ["ada"], "day": ["2025-03-01"], "count": [3]})
+    assert ["| day | count |", "| --- | --- |", "| 2025-03-01 | 3 |"] == preview(owned, frame).splitlines()
+
+
 def test_no_rows_have_no_preview() -> None:
     """An empty table in the UI would say less than nothing."""
     (found,) = run_over(date(2025, 3, 1), date(2025, 3, 1), counts={}, sample=pd.DataFrame({"toy": [], "day": []}))
@@ -73,7 +81,7 @@ def test_cells_are_short_and_cannot_break_the_table() -> None:
             "day": pd.to_datetime(["2025-03-01", "2025-03-02"]),
         }
     )
-    assert preview(frame).splitlines()[2:] == [
+    assert preview(TOYS, frame).splitlines()[2:] == [
         "| 0.333333 | a\\|b | 2025-03-01 12:00:00 | 1234567 | 2025-03-01 |",
         "|  |  |  | 2 | 2025-03-02 |",
     ]

@@ -57,6 +57,7 @@ RULES = Table(
     partition_column="updated_at",
     as_of_column="updated_at",
     freshness=Freshness(warn_after=timedelta(hours=3), fail_after=timedelta(hours=26)),
+    personal=frozenset({"author_id", "title", "body"}),
     columns=(
         Column("rule_id", "text", "As events name it"),
         Column("author_id", "text", "Whose rule it is, for all of its history", None, True),
@@ -77,6 +78,7 @@ SEARCH_DOCUMENTS = Table(
     store="postgres",
     key=("generation", "kind", "id"),
     freshness=Freshness(warn_after=timedelta(hours=3), fail_after=timedelta(hours=26)),
+    personal=frozenset({"title", "body"}),
     columns=(
         Column("generation", "integer", "Which rebuild made it; readers see that of community.search_index"),
         Column("kind", "text", "rule or crawl"),

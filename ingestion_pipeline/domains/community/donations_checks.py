@@ -12,9 +12,8 @@ from ingestion_pipeline.core.windows import Window
 from ingestion_pipeline.domains.community.donations import donation
 from ingestion_pipeline.domains.community.donations_ledger import fact_of_row
 from ingestion_pipeline.domains.community.donations_tables import DONATIONS
-from ingestion_pipeline.orchestration.checks import SHOWN_ROWS
+from ingestion_pipeline.orchestration.checks import examples
 from ingestion_pipeline.orchestration.failures import RETRY_POLICY, explained_failures
-from ingestion_pipeline.orchestration.metadata import preview
 from ingestion_pipeline.orchestration.partitions import DAILY, tagged_window
 from ingestion_pipeline.orchestration.specs import log_context
 from ingestion_pipeline.storage.postgres import Postgres
@@ -106,11 +105,7 @@ def _checks(claims: Sequence[DonationClaim]) -> dg.AssetChecksDefinition:
 
 
 def _outcome(claim: DonationClaim, rows: Sequence[Row]) -> dg.AssetCheckResult:
-    metadata: dict[str, Any] = {"rows_breaking": len(rows)}
-    if rows:
-        import pandas as pd
-
-        metadata["examples"] = dg.MetadataValue.md(preview(pd.DataFrame(rows[:SHOWN_ROWS])))
+    metadata: dict[str, Any] = {"rows_breaking": len(rows), **examples(DONATIONS, rows)}
     return dg.AssetCheckResult(
         asset_key=dg.AssetKey(list(DONATIONS.asset_key)),
         check_name=claim.name,

@@ -18,6 +18,7 @@ DONATIONS = Table(
     partition_column="paid_on",
     as_of_column="paid_at",
     freshness=Freshness(warn_after=timedelta(hours=3), fail_after=timedelta(hours=26)),
+    personal=frozenset({"author_id", "donor_id", "donor_name", "message"}),
     columns=(
         Column("payment_intent", "text", "Stripe's id of the payment"),
         Column("rule_id", "text", "Rule that it is for, from the metadata ruleId", None, True),

@@ -9,9 +9,8 @@ from ingestion_pipeline.core.windows import Window
 from ingestion_pipeline.domains.community.abuse import limits_of
 from ingestion_pipeline.domains.community.leaderboard_tables import LEADERBOARD_SNAPSHOTS
 from ingestion_pipeline.domains.community.rollup_tables import RULE_METRICS_DAILY
-from ingestion_pipeline.orchestration.checks import SHOWN_ROWS, Claim, table_checks
+from ingestion_pipeline.orchestration.checks import Claim, examples, table_checks
 from ingestion_pipeline.orchestration.failures import RETRY_POLICY, explained_failures
-from ingestion_pipeline.orchestration.metadata import preview
 from ingestion_pipeline.orchestration.partitions import DAILY, tagged_window
 from ingestion_pipeline.orchestration.specs import log_context
 from ingestion_pipeline.settings import Settings
@@ -78,11 +77,7 @@ def leaderboard_snapshots_equal_their_metrics(
         today = utc_now().date()
         window = tagged_window(context.run.tags, DAILY) or Window.of_days(today, today)
         unequal = unequal_sums(postgres, window, half_life_hours=limits_of(settings).half_life_hours)
-    metadata: dict[str, Any] = {"rows_breaking": len(unequal)}
-    if unequal:
-        import pandas as pd
-
-        metadata["examples"] = dg.MetadataValue.md(preview(pd.DataFrame(unequal[:SHOWN_ROWS])))
+    metadata: dict[str, Any] = {"rows_breaking": len(unequal), **examples(LEADERBOARD_SNAPSHOTS, unequal)}
     # a warning: metrics may be built anew between the two
     return dg.AssetCheckResult(passed=not unequal, severity=dg.AssetCheckSeverity.WARN, metadata=metadata)
 

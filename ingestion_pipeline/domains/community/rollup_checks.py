@@ -18,9 +18,8 @@ from ingestion_pipeline.domains.community.rollup_tables import (
     RULE_METRICS_DAILY,
 )
 from ingestion_pipeline.domains.community.scoring import KINDS, VIEW, points
-from ingestion_pipeline.orchestration.checks import SHOWN_ROWS, Claim, table_checks
+from ingestion_pipeline.orchestration.checks import Claim, examples, table_checks
 from ingestion_pipeline.orchestration.failures import RETRY_POLICY, explained_failures
-from ingestion_pipeline.orchestration.metadata import preview
 from ingestion_pipeline.orchestration.partitions import DAILY, tagged_window
 from ingestion_pipeline.orchestration.specs import log_context
 from ingestion_pipeline.settings import Settings
@@ -197,11 +196,7 @@ def _sums_check(
         with log_context(context, table), explained_failures():
             window = _ended(context, settings, postgres)
             broken = list(breaking(postgres, lake, window)) if window.start < window.end else []
-        metadata: dict[str, Any] = {"rows_breaking": len(broken)}
-        if broken:
-            import pandas as pd
-
-            metadata["examples"] = dg.MetadataValue.md(preview(pd.DataFrame(broken[:SHOWN_ROWS])))
+        metadata: dict[str, Any] = {"rows_breaking": len(broken), **examples(table, broken)}
         is_known = warns or all(row.get("is_explained", False) for row in broken)
         severity = dg.AssetCheckSeverity.WARN if is_known else dg.AssetCheckSeverity.ERROR
         return dg.AssetCheckResult(passed=not broken, severity=severity, metadata=metadata)

@@ -51,6 +51,7 @@ RULE_METRICS_DAILY = Table(
     partition_column="day",
     as_of_column="day",
     freshness=_FRESHNESS,
+    personal=frozenset({"author_id"}),
     columns=(
         _DAY,
         Column("rule_id", "text", "On which rule"),
@@ -72,6 +73,7 @@ AUTHOR_METRICS_DAILY = Table(
     partition_column="day",
     as_of_column="day",
     freshness=_FRESHNESS,
+    personal=frozenset({"author_id"}),
     columns=(
         _DAY,
         Column("author_id", "text", "Whose rules"),

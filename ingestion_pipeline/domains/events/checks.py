@@ -11,9 +11,8 @@ from ingestion_pipeline.core.windows import Window
 from ingestion_pipeline.domains.events.erasure import has_erasure_requests
 from ingestion_pipeline.domains.events.sync import ALL_TIME, LOCK
 from ingestion_pipeline.domains.events.tables import EVENT_HISTORY
-from ingestion_pipeline.orchestration.checks import SHOWN_ROWS
+from ingestion_pipeline.orchestration.checks import examples
 from ingestion_pipeline.orchestration.failures import RETRY_POLICY, explained_failures
-from ingestion_pipeline.orchestration.metadata import preview
 from ingestion_pipeline.orchestration.specs import log_context
 from ingestion_pipeline.settings import Settings
 from ingestion_pipeline.storage.event_reader import lag_seconds
@@ -88,11 +87,8 @@ def event_history_accounts_for_every_event(
         "days": len(found),
         "events": sum(account.received for account in found),
         "lag_seconds": lag,
+        **examples(EVENT_HISTORY, unbalanced),
     }
-    if unbalanced:
-        import pandas as pd
-
-        metadata["examples"] = dg.MetadataValue.md(preview(pd.DataFrame(unbalanced[:SHOWN_ROWS])))
     return dg.AssetCheckResult(passed=not unbalanced and lag <= MOST_LAG_SECONDS, metadata=metadata)
 
 

@@ -27,7 +27,7 @@ from ingestion_pipeline.domains.events.tables import (
     MONTH_DAYS,
     RETENTION_COHORTS,
 )
-from ingestion_pipeline.orchestration.metadata import PREVIEW_ROWS, materialized, preview, report_day
+from ingestion_pipeline.orchestration.metadata import materialized, report_day
 from ingestion_pipeline.orchestration.partitions import FIRST_DAY, monday, partition_window
 from ingestion_pipeline.orchestration.specs import lookback, table_asset
 from ingestion_pipeline.orchestration.staleness import read_places
@@ -104,7 +104,6 @@ def active_users(
                 read_to = read_places(context.instance, context.asset_key).get(day, 0)
                 report_day(context, day, rows=rows, read_to=read_to)
                 _unmark(lake, day, new)
-    # no preview: what Dagster shows, it keeps, out of the reach of an erasure
     return materialized(context, ACTIVE_USERS, counts=lake.row_counts(ACTIVE_USERS, window))
 
 
@@ -240,16 +239,9 @@ def _end_of_cohorts(postgres: Postgres) -> datetime:
 def _materialized(
     context: dg.AssetExecutionContext, postgres: Postgres, table: Table, frames: "list[pd.DataFrame]"
 ) -> dg.MaterializeResult:
-    """What `table` holds of the partitions, and of what was built the last rows without their properties.
-
-    What Dagster shows, it keeps, out of the reach of an erasure: an amount may be that of one person.
-    """
+    """What `table` holds of the partitions, and the last rows of what was built."""
     sample = next((frame for frame in reversed(frames) if len(frame)), None)
-    extra = {}
-    if sample is not None:
-        columns = [name for name in table.column_names if name != "properties"]
-        extra["preview"] = dg.MetadataValue.md(preview(sample[columns].tail(PREVIEW_ROWS)))
-    return materialized(context, table, counts=postgres.row_counts(table, partition_window(context)), extra=extra)
+    return materialized(context, table, counts=postgres.row_counts(table, partition_window(context)), sample=sample)
 
 
 ASSETS = [

@@ -17,9 +17,8 @@ from ingestion_pipeline.domains.events.tables import (
     FUNNELS,
     RETENTION_COHORTS,
 )
-from ingestion_pipeline.orchestration.checks import SHOWN_ROWS, Claim, table_checks
+from ingestion_pipeline.orchestration.checks import Claim, examples, table_checks
 from ingestion_pipeline.orchestration.failures import RETRY_POLICY, explained_failures
-from ingestion_pipeline.orchestration.metadata import preview
 from ingestion_pipeline.orchestration.partitions import PARTITIONS, monday, tagged_window
 from ingestion_pipeline.orchestration.specs import log_context
 from ingestion_pipeline.settings import Settings
@@ -164,11 +163,7 @@ def _sums_check(fine: Table, coarse: Table, claim: str) -> dg.AssetChecksDefinit
     ) -> dg.AssetCheckResult:
         with log_context(context, coarse), explained_failures():
             unequal = unequal_sums(postgres, fine, coarse, _ended(context, coarse, settings))
-        metadata: dict[str, Any] = {"rows_breaking": len(unequal)}
-        if unequal:
-            import pandas as pd
-
-            metadata["examples"] = dg.MetadataValue.md(preview(pd.DataFrame(unequal[:SHOWN_ROWS])))
+        metadata: dict[str, Any] = {"rows_breaking": len(unequal), **examples(coarse, unequal)}
         return dg.AssetCheckResult(passed=not unequal, severity=dg.AssetCheckSeverity.WARN, metadata=metadata)
 
     return compare

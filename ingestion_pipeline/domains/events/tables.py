@@ -23,6 +23,7 @@ EVENT_HISTORY = Table(
     partition_column="day",
     as_of_column="day",
     freshness=Freshness(warn_after=timedelta(hours=3), fail_after=timedelta(hours=26)),
+    personal=frozenset({"user_id", "session_id", "address_hash", "event_data", "metadata"}),
     columns=(
         Column("event_id", "text", "UUIDv7 given at intake"),
         _TYPE,
@@ -63,6 +64,7 @@ def _aggregations(name: str, partitioning: str, bucket: str) -> Table:
         partition_column="bucket_start",
         as_of_column="bucket_start",
         freshness=Freshness(warn_after=timedelta(hours=3), fail_after=timedelta(hours=26)),
+        personal=frozenset({"properties"}),
         columns=(
             Column("bucket_start", "timestamp", f"First instant of the {bucket}", "UTC"),
             _TYPE,
@@ -97,6 +99,7 @@ ACTIVE_USERS = Table(
     partition_column="day",
     as_of_column="day",
     freshness=_DERIVED,
+    personal=frozenset({"user_id"}),
     columns=(
         Column("user_id", "text", "Who had a counted event on the day"),
         Column("is_new", "boolean", "It was the first day with one"),
