@@ -9,7 +9,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -149,7 +149,8 @@ def up(home: Path, **over: str) -> Iterator[Up]:
 def kill_everything(stack: Up) -> None:
     """kill -9 of the command, of every part of the stack and of PostgreSQL, as when a machine loses power."""
     for process in [*stack.processes(), *stack.postgres()]:
-        process.kill()
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
     stack.process.kill()
     stack.process.wait()
     eventually(lambda: not stack.processes() and not stack.postgres())
