@@ -23,7 +23,7 @@ import psycopg
 from benchmarks._measures import at_most, seconds
 from benchmarks._stack import Stack, environment_of, free_ports, stack
 from ingestion_pipeline.core.clock import utc_now
-from ingestion_pipeline.orchestration.inbox import TICK_SECONDS
+from ingestion_pipeline.orchestration.runs import TICK_SECONDS
 from ingestion_pipeline.storage import embedded
 from ingestion_pipeline.storage.inbox import NewDelivery, accept_all
 
