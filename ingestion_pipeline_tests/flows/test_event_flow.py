@@ -15,12 +15,14 @@ import pytest
 from ingestion_pipeline.definitions import defs
 from ingestion_pipeline.domains.events.automation import events_derived_sensor, events_sync_sensor
 from ingestion_pipeline.domains.events.checks import accounts
+from ingestion_pipeline.orchestration import derived
 from ingestion_pipeline.orchestration.partitions import DAILY, WEEKLY, partition_length, tagged_window
 from ingestion_pipeline_tests.flows.intake_process import batch_of
 from ingestion_pipeline_tests.intake.process import REAL, TOKEN, Intake, running
 from ingestion_pipeline_tests.pipeline import Pipeline
 
-DAY = datetime.now(UTC).date() - timedelta(days=10)  # a day of a week that is over
+NOW = datetime.now(UTC)
+DAY = NOW.date() - timedelta(days=10)  # a day of a week that is over
 ROUNDS = 4  # of the sensor, until it has nothing more to ask for
 
 
@@ -31,8 +33,11 @@ def intake(database_url: str, tmp_path: Path) -> Iterator[Intake]:
 
 
 @pytest.fixture
-def walk(pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
-    """The pipeline with an instance of its own, on which nothing was ever built."""
+def walk(
+    pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Pipeline]:
+    """The pipeline with an instance of its own, on which nothing was ever built; no day ends while it walks."""
+    monkeypatch.setattr(derived, "utc_now", lambda: NOW)
     with dg.DagsterInstance.local_temp(str(tmp_path_factory.mktemp("dagster"))) as instance:
         yield replace(pipeline, instance=instance)
 

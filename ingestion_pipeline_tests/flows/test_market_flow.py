@@ -10,6 +10,7 @@ import pytest
 
 from ingestion_pipeline.core.windows import Window
 from ingestion_pipeline.definitions import defs
+from ingestion_pipeline.domains.market import reads
 from ingestion_pipeline.domains.market.assets import snapshots
 from ingestion_pipeline.domains.market.reads import daily_bars, latest_snapshot
 from ingestion_pipeline.domains.market.tables import (
@@ -172,10 +173,12 @@ def test_a_snapshot_seen_twice_is_one_row(pipeline: Pipeline) -> None:
     ]
 
 
-def test_ingestion_makes_the_cache_forget(pipeline: Pipeline) -> None:
+def test_ingestion_makes_the_cache_forget(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a run the reads answer with the new rows, not with the cached ones."""
     assert latest_snapshot(pipeline.cache, pipeline.postgres, "BTC-USD", ttl_seconds=300) is None
-    today = datetime.now(UTC).date()
+    now = datetime.now(UTC)
+    today = now.date()
+    monkeypatch.setattr(reads, "utc_now", lambda: now)  # the bars of two days are those of the same two days
     pipeline.cache.set("market:BTC-USD:latest", {"price": 1.0}, ttl_seconds=300)
     pipeline.cache.set("market:BTC-USD:aggregates", [{"close": 1.0}], ttl_seconds=300)
     pipeline.run("market_daily_job", today - timedelta(days=2), today)

@@ -1,10 +1,7 @@
 -- The last 1,000 reports that state totals of their own, newest first.
 select
-    owner_id,
     platform,
-    name,
     sha256,
-    report,
     totals,
     problem_count
 from sales.report_files

@@ -32,6 +32,7 @@ CRAWL_ITEMS = Table(
     key=("source_id", "external_id"),
     as_of_column="last_seen_at",
     freshness=Freshness(warn_after=timedelta(hours=3), fail_after=timedelta(hours=26)),
+    personal=frozenset({"title", "summary", "raw"}),
     columns=(
         Column("source_id", "text", "Which crawl it is of"),
         Column("external_id", "text", "What the crawler calls it"),
@@ -57,7 +58,7 @@ RULES = Table(
     partition_column="updated_at",
     as_of_column="updated_at",
     freshness=Freshness(warn_after=timedelta(hours=3), fail_after=timedelta(hours=26)),
-    personal=frozenset({"author_id", "title", "body"}),
+    personal=frozenset({"author_id", "title", "body", "tags", "model"}),
     columns=(
         Column("rule_id", "text", "As events name it"),
         Column("author_id", "text", "Whose rule it is, for all of its history", None, True),
@@ -78,7 +79,7 @@ SEARCH_DOCUMENTS = Table(
     store="postgres",
     key=("generation", "kind", "id"),
     freshness=Freshness(warn_after=timedelta(hours=3), fail_after=timedelta(hours=26)),
-    personal=frozenset({"title", "body"}),
+    personal=frozenset({"title", "body", "tags"}),
     columns=(
         Column("generation", "integer", "Which rebuild made it; readers see that of community.search_index"),
         Column("kind", "text", "rule or crawl"),

@@ -26,7 +26,7 @@ LEADERBOARD_SNAPSHOTS = Table(
     partition_column="day",
     as_of_column="day",
     freshness=Freshness(warn_after=timedelta(hours=3), fail_after=timedelta(hours=26)),
-    personal=frozenset({"subject_id"}),
+    personal=frozenset({"scope_value", "subject_id"}),
     columns=(
         Column("day", "date", "UTC day that the board's period ends with"),
         Column("period", "text", "DAILY, WEEKLY (7 days), MONTHLY (30 days), ALL_TIME"),

@@ -54,13 +54,13 @@ order by bucket_start, event_type, event_category
 def impossible_counts(rows: "pd.DataFrame") -> "pd.DataFrame":
     """Buckets with more users or sessions than events, or without any event."""
     more = rows[["unique_users", "unique_sessions"]].max(axis=1) > rows["event_count"]
-    return _nameable(rows[more | (rows[COUNTS].sum(axis=1) == 0)])
+    return rows[more | (rows[COUNTS].sum(axis=1) == 0)]
 
 
 def misplaced_events(rows: "pd.DataFrame", *, bucket: timedelta) -> "pd.DataFrame":
     """Buckets whose first and last event do not lie in them, in this order."""
     start, first, last = rows["bucket_start"], rows["first_event_at"], rows["last_event_at"]
-    return _nameable(rows[~((start <= first) & (first <= last) & (last < start + bucket))])
+    return rows[~((start <= first) & (first <= last) & (last < start + bucket))]
 
 
 def impossible_properties(rows: "pd.DataFrame") -> "pd.DataFrame":
@@ -69,17 +69,12 @@ def impossible_properties(rows: "pd.DataFrame") -> "pd.DataFrame":
         all(_is_possible(figures, count) for figures in properties.values())
         for properties, count in zip(rows["properties"], rows["event_count"], strict=True)
     ]
-    return _nameable(rows[[not it for it in possible]])
+    return rows[[not it for it in possible]]
 
 
 def repeated_users(rows: "pd.DataFrame") -> "pd.DataFrame":
     """Days of users who have more than one row for them."""
-    return _nameable(rows[rows.duplicated(list(ACTIVE_USERS.key), keep=False)])
-
-
-def _nameable(rows: "pd.DataFrame") -> "pd.DataFrame":
-    """`rows` without what may be told of a person: Dagster keeps examples, out of the reach of an erasure."""
-    return rows.drop(columns=["user_id", "properties"], errors="ignore")
+    return rows[rows.duplicated(list(ACTIVE_USERS.key), keep=False)]
 
 
 def _is_possible(figures: dict[str, Any], event_count: int) -> bool:

@@ -16,6 +16,7 @@ PREDICTIONS = Table(
     store="postgres",
     key=("prediction_id",),
     freshness=_DAILY,
+    personal=frozenset({"subject_id", "subject"}),
     columns=(
         Column("prediction_id", "text", "Digest of subject, method and occasion: valued again, the row is replaced"),
         Column("market_slug", "text", "Market whose sales were compared"),

@@ -40,7 +40,12 @@ class QueryClaim:
 def disagreeing_reports(reports: Sequence[Row]) -> list[Row]:
     """One row per quantity that a report states otherwise than its rows add up, beyond rounding."""
     return [
-        {"owner_id": it["owner_id"], "name": it["name"], "unread_rows": it["problem_count"], **found._asdict()}
+        {
+            "platform": it["platform"],
+            "source_sha256": it["sha256"],
+            "unread_rows": it["problem_count"],
+            **found._asdict(),
+        }
         for it in reports
         for found in disagreements(
             {name: {side: Decimal(value) for side, value in sides.items()} for name, sides in it["totals"].items()}

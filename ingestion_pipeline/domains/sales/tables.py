@@ -46,6 +46,7 @@ SALES_EVENTS = Table(
         data_warn_after=timedelta(days=40),
         data_fail_after=timedelta(days=100),
     ),
+    personal=frozenset({"owner_id", "author"}),
     columns=(
         _OWNER,
         _PLATFORM,
@@ -131,6 +132,7 @@ SALES_DAILY = Table(
     store="postgres",
     key=("day", "period_days", "owner_id", "platform", "title_id", "format", "country", "currency"),
     freshness=_DAILY,
+    personal=frozenset({"owner_id"}),
     columns=(
         Column("day", "date", "Day of the sales; of a longer period, its first day"),
         Column("period_days", "integer", "1, or how many days the reports state in one sum", "days"),
@@ -145,6 +147,7 @@ SALES_MONTHLY = Table(
     store="postgres",
     key=("month", "owner_id", "platform", "title_id", "format", "country", "currency"),
     freshness=_DAILY,
+    personal=frozenset({"owner_id"}),
     columns=(Column("month", "date", "First day of the month in which the sales began"), *_WHAT, *_COUNTS),
 )
 
@@ -154,6 +157,7 @@ COVERAGE = Table(
     store="postgres",
     key=("month", "owner_id", "platform"),
     freshness=_DAILY,
+    personal=frozenset({"owner_id"}),
     columns=(
         Column("month", "date", "First day of the month"),
         _OWNER,

@@ -22,10 +22,12 @@ from ingestion_pipeline.domains.events.derived_checks import (
     unequal_sums,
 )
 from ingestion_pipeline.domains.events.tables import (
+    ACTIVE_USERS,
     EVENT_AGGREGATIONS_DAILY,
     EVENT_AGGREGATIONS_HOURLY,
     EVENT_AGGREGATIONS_WEEKLY,
 )
+from ingestion_pipeline.orchestration.checks import examples
 from ingestion_pipeline.storage.postgres import Postgres
 from ingestion_pipeline_tests.domains.events.factories import MONDAY
 
@@ -191,14 +193,13 @@ def test_days_add_up_to_weeks_from_monday(postgres: Postgres) -> None:
 
 def test_examples_name_nobody() -> None:
     """Dagster keeps them, out of the reach of an erasure."""
-    day = {"user_id": "u1", "is_new": True, "day": FIRST}
-    found = repeated_users(pd.DataFrame([day, day, {**day, "user_id": "u2"}]))
-    assert (2, ["is_new", "day"]) == (len(found), list(found.columns))
-    wrong = pd.DataFrame(
-        [make_bucket(unique_users=11, last_event_at=MONDAY + DAY, properties={"a": {**FIGURES, "min": 9}})]
-    )
-    for claim in (impossible_counts, impossible_properties, partial(misplaced_events, bucket=HOUR)):
-        assert (1, False) == (len(claim(wrong)), "properties" in claim(wrong).columns)
+    day = {"user_id": "CANARY", "is_new": True, "day": FIRST}
+    wrong = make_bucket(unique_users=11, last_event_at=MONDAY + DAY, properties={"CANARY": {**FIGURES, "min": 9}})
+    claims = (impossible_counts, impossible_properties, partial(misplaced_events, bucket=HOUR))
+    buckets = [examples(EVENT_AGGREGATIONS_HOURLY, claim(pd.DataFrame([wrong]))) for claim in claims]
+    for shown in (examples(ACTIVE_USERS, repeated_users(pd.DataFrame([day, day]))), *buckets):
+        assert str(FIRST) in str(shown["examples"].value)
+        assert "CANARY" not in str(shown["examples"].value)
 
 
 def test_every_derived_table_has_checks_named_after_it() -> None:
