@@ -62,17 +62,22 @@ def replaced(
     connection.execute(f"analyze {incoming}".encode())  # that it is joined, not looked through for every row
     (counts,) = connection.execute(_COMPARED.format(**words).encode(), [day]).fetchall()
     changes = Changes(*counts)
-    if not is_dry and changes.inserted + changes.updated + changes.deleted:
-        _apply(connection, table, words, values, day)
+    if not is_dry and changes.deleted:
+        _delete(connection, table, words, day)
+    if not is_dry and changes.inserted + changes.updated:
+        _upsert(connection, words, values)
     return changes
 
 
-def _apply(
-    connection: psycopg.Connection[Any], table: Table, words: Mapping[str, str], values: list[str], day: date
-) -> None:
+def _delete(connection: psycopg.Connection[Any], table: Table, words: Mapping[str, str], day: date) -> None:
+    # a day that is newer than the statistics of the table counts as one row, and its join is planned for one
+    connection.execute("create index on {incoming} ({key})".format(**words).encode())
     same = " and ".join(f"new.{name} = old.{name}" for name in table.key)
     gone = "delete from {table} as old where day = %s and not exists (select from {incoming} as new where {same})"
     connection.execute(gone.format(**words, same=same).encode(), [day])
+
+
+def _upsert(connection: psycopg.Connection[Any], words: Mapping[str, str], values: list[str]) -> None:
     changed = (
         "insert into {table} as old ({columns}) select {columns} from {incoming} as new order by {key} "
         "on conflict ({key}) do update set {assigned} where row({old_columns}) is distinct from row({excluded})"
