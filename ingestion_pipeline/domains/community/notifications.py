@@ -180,6 +180,8 @@ def _message(mail: _Mail, donors: Mapping[str, str], words: Words) -> Message:
     context = {"notification": mail.first.kind, "idempotency_key": message_key(mail.first)}
     if mail.first.batch_id:
         context |= {"notification": "digest", "count": str(len(mail.notifications))}
+    if mail.target and mail.target.kind == "apprise":
+        context = {}  # it would be text that people read, and a key has what strangers call their rule
     text = words.clean(message_text(mail.notifications, donors))
     return Message("info", text, context, mail.notifications[-1].created_at)
 

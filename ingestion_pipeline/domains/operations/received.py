@@ -5,6 +5,7 @@ Belongs here: what a body must say, whoever brings it, now or in a replay. Does 
 """
 
 import difflib
+import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -101,9 +102,19 @@ class Reader:
         return Received(self._delivery(body, kept, fields, provenance, source=source), None)
 
     def refused(self, body: bytes, provenance: Provenance, problem: Problem) -> Received:
-        """A body that cannot be stored as what it says is kept as the text that it is, NUL replaced."""
-        text = msgspec.json.encode(body.decode().replace("\0", "\ufffd"))
-        return Received(self._rejected(body, text, {}, provenance, problem), problem)
+        """A body that cannot be stored as what it says is kept as the text that it is, NUL replaced.
+
+        Of a type that says what is kept no more than that is; nothing where not even that can be read.
+        """
+        text = body.decode().replace("\0", "\ufffd")
+        sent = _read_anyhow(text)
+        reduced = [it for it in self._types.values() if it.kept and it.name in text]
+        kind = self._type(sent) if sent else next(iter(reduced), None)
+        fields = {"event_type": kind.name, "data": kind.kept(sent.get("data"))} if kind and kind.kept else {}
+        payload = msgspec.json.encode(fields or text)
+        source = provenance.source or provenance.default_source
+        reason = printable(problem.detail)
+        return Received(self._delivery(body, payload, fields, provenance, source=source, reason=reason), problem)
 
     def errors(self, payload: Any, *, source: str | None) -> list[FieldError]:
         """What is wrong with `payload`, all of it; if `source` is known, also one that names another."""
@@ -115,7 +126,7 @@ class Reader:
         if "source" not in wrong:
             errors += _source_errors(kind, signer=source, named=payload.get("source"))
         if kind is None and "event_type" not in wrong:
-            errors.append(self._unknown_type(payload["event_type"]))
+            errors.append(self._unknown_type(payload["event_type"], signer=source))
         if kind and kind.needs_market and payload.get("market_slug") is None:
             errors.append(FieldError("market_slug", "the market that the data is about", "nothing"))
         if "data" not in payload:
@@ -151,9 +162,10 @@ class Reader:
         of_type = kind.source if kind else None
         return provenance.source or fields.get("source") or of_type or provenance.default_source
 
-    def _unknown_type(self, name: str) -> FieldError:
-        nearest = difflib.get_close_matches(name, self._types, n=1)
-        hint = f"{nearest[0]} (the nearest known)" if nearest else " or ".join(sorted(self._types))
+    def _unknown_type(self, name: str, *, signer: str | None) -> FieldError:
+        known = [it.name for it in self._types.values() if it.source in (None, signer)]
+        nearest = difflib.get_close_matches(name, known, n=1)
+        hint = f"{nearest[0]} (the nearest known)" if nearest else " or ".join(sorted(known))
         return FieldError("event_type", hint, shown(name))
 
     def _rejected(
@@ -201,6 +213,15 @@ def normalised(payload: Any) -> Any:
         outside |= {name: data[name] for name in ("market_slug", "source") if name in data}
         outside["data"] = {name: value for name, value in data.items() if name not in outside}
     return {**payload, **outside}
+
+
+def _read_anyhow(text: str) -> Mapping[str, Any]:
+    """The object that `text` is, also one that no store can hold; empty where it cannot be read."""
+    try:
+        sent = normalised(json.loads(text))
+    except (ValueError, RecursionError):
+        return {}
+    return sent if isinstance(sent, Mapping) else {}
 
 
 def reason_of(errors: Sequence[FieldError]) -> str:

@@ -161,6 +161,20 @@ def test_titles_of_rules_are_words(
     assert [f"{said} of the daily board of rules (2026-03-01)."] == receiver.texts
 
 
+def test_people_get_sentences(owner: psycopg.Connection[Any], httpserver: HTTPServer, send: Send) -> None:
+    """Through Apprise: no key, which has the id of a rule as its author spelled it."""
+    httpserver.expect_request("/apprise").respond_with_data("")
+    prefer(owner, f"json://127.0.0.1:{httpserver.port}/apprise")
+    rule = "@all https://evil.example/"
+    place = {"day": "2026-03-01", "period": "DAILY", "kind": "RULE", "subjectId": rule, "title": "R", "rank": 1}
+    key = f"leaderboard_entry:2026-03-01:DAILY:RULE:{rule}"
+    owner.execute("select community.notify(%s, %s, 'leaderboard_entry', %s, %s)", [key, PERSON, Jsonb(place), NOON])
+    assert Sent(1, 1, 0, 0) == send()
+    assert ["Your rule R is number 1 of the daily board of rules (2026-03-01)."] == [
+        request.get_json()["message"] for request, _ in httpserver.log
+    ]
+
+
 def test_a_donor_who_becomes_anonymous_before_it_is_said_stays_unnamed(
     postgres: Postgres, owner: psycopg.Connection[Any], receiver: Receiver, send: Send
 ) -> None:

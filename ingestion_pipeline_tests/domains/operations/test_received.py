@@ -92,7 +92,7 @@ OWN = DeliveryType(
     data_type=Any,
     needs_market=False,
     source="owner",
-    kept=lambda data: {"used": data["used"]},
+    kept=lambda data: data and {"used": data["used"]},
 )
 OWNERS = Reader([*TYPES, OWN])
 SENT = {"event_type": "owner.event", "id": "1", "data": {"used": 1, "card": "4242"}}
@@ -129,3 +129,33 @@ def test_no_webhook_speaks_for_such_a_source(signer: str | None, named: str | No
     payload = json.loads(received.delivery.payload)
     assert {"used": 1} == payload["data"]
     assert {"source"} == {error.field for error in OWNERS.errors(payload, source=received.delivery.source)}
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        (json.dumps({**SENT, "data": {"used": 1, "card": "4242\0"}}), {"used": 1}),
+        (json.dumps({**SENT, "source": "a\0", "data": {"used": 2, "card": "4242"}}), {"used": 2}),
+        (encoded({**SENT, "data": {"used": 3, "card": "4242"}}).decode()[:-1] + ', "id": 1e999}', {"used": 3}),
+        ('{"event_type": "owner.event", "data": {"card": "4242", "used": ' + "[" * 9_000 + "]" * 9_000 + "}}", None),
+    ],
+    ids=["NUL", "NUL outside", "number", "depth"],
+)
+@pytest.mark.parametrize("scheme", ["file", "sha256"])
+def test_of_such_a_type_no_more_is_kept_where_it_cannot_be_stored(text: str, kept: Any, scheme: Any) -> None:
+    """Nothing of it, if it cannot be read."""
+    received = OWNERS.read(text.encode(), provenance(scheme=scheme, default_source="anybody"))
+    assert received.problem is not None
+    delivery = received.delivery
+    assert ("anybody", "owner.event") == (delivery.source, delivery.event_type)
+    assert {"event_type": "owner.event", "data": kept} == json.loads(delivery.payload)
+
+
+@pytest.mark.parametrize("name", ["owner.evnt", "something else"])
+def test_nobody_is_told_of_a_type_that_is_not_theirs(name: str) -> None:
+    """What is expected in the place of an unknown type is not refused the next time."""
+    told = {
+        signer: OWNERS.errors({"event_type": name, "data": 1}, source=signer)[0].expected
+        for signer in (None, "acme", "owner")
+    }
+    assert {"owner"} == {signer for signer, expected in told.items() if "owner.event" in expected}
