@@ -48,6 +48,7 @@ from ingestion_pipeline.domains.community.rollups import author_metrics, exclude
 from ingestion_pipeline.domains.events.tables import EVENT_HISTORY
 from ingestion_pipeline.settings import Settings
 from ingestion_pipeline.storage import embedded
+from ingestion_pipeline.storage.engine import released
 from ingestion_pipeline.storage.lake import Lake
 from ingestion_pipeline.storage.migrate import ensure_database, migrate
 from ingestion_pipeline.storage.postgres import Postgres, copy_rows
@@ -191,14 +192,14 @@ def authors_of(rules: int) -> pa.Table:
 
 def ours(lake: Lake, days: Sequence[date], rules: pa.Table) -> list[pa.Table]:
     """The three tables of each day, one after another."""
-    known, nothing = ibis.memtable(rules), pa.schema(NO_DONATIONS).empty_table()
-    found = []
+    nothing, found = pa.schema(NO_DONATIONS).empty_table(), []
     for day in days:
-        events = lake.read(RULE_EVENTS, Window.of_days(day, day))
-        counts = rule_events(lake.engine, events, known, LIMITS)
-        metrics = lake.engine.to_pyarrow(rule_metrics(counts, known))
-        found += [metrics, lake.engine.to_pyarrow(excluded_events(counts))]
-        found.append(lake.engine.to_pyarrow(author_metrics(ibis.memtable(metrics), ibis.memtable(nothing))))
+        with released(lake.engine):
+            known, events = ibis.memtable(rules), lake.read(RULE_EVENTS, Window.of_days(day, day))
+            counts = rule_events(lake.engine, events, known, LIMITS)
+            metrics = lake.engine.to_pyarrow(rule_metrics(counts, known))
+            found += [metrics, lake.engine.to_pyarrow(excluded_events(counts))]
+            found.append(lake.engine.to_pyarrow(author_metrics(ibis.memtable(metrics), ibis.memtable(nothing))))
     return found
 
 

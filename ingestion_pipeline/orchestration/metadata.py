@@ -1,6 +1,7 @@
 """What the UI shows of a materialization: counts, time range, a preview table, a small picture."""
 
 import base64
+import re
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
@@ -14,8 +15,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PREVIEW_ROWS = 8
+LONGEST_CELL = 100
 LARGE = 1_000
 PICTURE_WIDTH, PICTURE_HEIGHT, PICTURE_POINTS = 160, 32, 40
+_MARKDOWN = re.compile(r"[\\|\[\]<`]")  # what would end a cell, or show a picture, a link, markup of a stranger
 
 
 def materialized(
@@ -111,5 +114,6 @@ def _cell(value: object) -> str:
         return str(value.date())  # our instants have a time zone: this is a day, as pandas has it
     if isinstance(value, float):
         return f"{value:,.2f}" if abs(value) >= LARGE else f"{value:.6g}"
-    text = str(value)
-    return text.replace("|", "\\|").removesuffix("+00:00")
+    text = " ".join(str(value).split()).removesuffix("+00:00")
+    shown = text if len(text) <= LONGEST_CELL else f"{text[: LONGEST_CELL - 1]}…"
+    return _MARKDOWN.sub(r"\\\g<0>", shown)

@@ -6,8 +6,8 @@ Expressions are the same on every engine; only this module and storage/lake.py k
 import fcntl
 import shutil
 import weakref
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -34,6 +34,27 @@ def connect(settings: Settings) -> "BaseBackend":
     backend.raw_sql("set TimeZone = 'UTC'")
     weakref.finalize(backend, _remove, spill, lock)
     return backend
+
+
+@contextmanager
+def released(engine: "BaseBackend") -> Iterator[None]:
+    """Gives back at its end what expressions brought into memory meanwhile; none of them may be used afterwards.
+
+    On DuckDB Ibis keeps the rows of every memtable until the connection ends.
+    """
+    known = _views(engine)
+    try:
+        yield
+    finally:
+        for name in _views(engine) - known:
+            engine.con.unregister(name)
+
+
+def _views(engine: "BaseBackend") -> set[str]:
+    if engine.name != "duckdb":
+        return set()
+    found = engine.con.execute("select view_name from duckdb_views() where not internal")
+    return {name for (name,) in found.fetchall()}
 
 
 def _spill_folder(root: Path) -> tuple[Path, IO[str]]:

@@ -87,6 +87,20 @@ def test_cells_are_short_and_cannot_break_the_table() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a\n\n# b\r\n| --- |", r"a # b \| --- \|"),
+        ("![seen](https://evil.example/p.png)", r"!\[seen\](https://evil.example/p.png)"),
+        (r"\| <img src=x> `", r"\\\| \<img src=x> \`"),
+        ("x" * 101, "x" * 99 + "…"),
+    ],
+)
+def test_what_a_stranger_wrote_is_one_line_of_words(text: str, shown: str) -> None:
+    """Ids of rules come from Stripe's metadata, and a check shows them to the operator."""
+    assert f"| {shown} |" == preview(TOYS, pd.DataFrame({"text": [text]})).splitlines()[2]
+
+
 def drawn(values: list[float]) -> list[tuple[float, float]]:
     text = picture("BTC-USD close", values).value
     svg = base64.b64decode(re.fullmatch(r"!\[BTC-USD close\]\(data:image/svg\+xml;base64,(.*)\)", text)[1]).decode()

@@ -1,14 +1,16 @@
 """The compute engine: within its memory, in UTC, spilling where nobody else does; and ibis as it is pinned."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import ibis
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from ingestion_pipeline.settings import Settings
-from ingestion_pipeline.storage.engine import connect
+from ingestion_pipeline.storage.engine import connect, released
 from ingestion_pipeline_tests.children import output, python, until
 
 
@@ -38,6 +40,20 @@ def test_every_connection_spills_into_a_folder_of_its_own(frugal: Settings) -> N
     engines = [connect(frugal), connect(frugal)]
     folders = {Path(str(setting(engine, "temp_directory"))) for engine in engines}
     assert (2, {frugal.ingestion_home / "spill"}) == (len(folders), {folder.parent for folder in folders})
+
+
+def test_rows_in_memory_are_given_back(frugal: Settings) -> None:
+    """A run of many days would keep those of each; also when it fails."""
+    engine = connect(frugal)
+    before = pa.total_allocated_bytes()
+    kept = ibis.memtable({"a": [1]})
+    assert 1 == engine.to_pyarrow(kept).num_rows
+    for _ in range(3):
+        with suppress(KeyError), released(engine):
+            assert 100_000 == engine.to_pyarrow(ibis.memtable(pa.table({"a": range(100_000)})).count()).as_py()
+            raise KeyError
+    assert 100_000 > pa.total_allocated_bytes() - before
+    assert 1 == engine.to_pyarrow(kept).num_rows
 
 
 SPILL = """

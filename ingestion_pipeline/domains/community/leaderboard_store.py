@@ -139,9 +139,11 @@ def boards(inputs: Inputs, engine: "BaseBackend", *, day: date, half_life_hours:
     import ibis
 
     from ingestion_pipeline.domains.community.leaderboards import leaderboards
+    from ingestion_pipeline.storage.engine import released
 
-    tables = [ibis.memtable(it) for it in (inputs.rule_days, inputs.rules, inputs.labels)]
-    return engine.to_pyarrow(leaderboards(*tables, day=day, half_life_hours=half_life_hours))
+    with released(engine):
+        tables = [ibis.memtable(it) for it in (inputs.rule_days, inputs.rules, inputs.labels)]
+        return engine.to_pyarrow(leaderboards(*tables, day=day, half_life_hours=half_life_hours))
 
 
 def replace_day(connection: psycopg.Connection[Any], rows: pa.Table, day: date) -> Changes:

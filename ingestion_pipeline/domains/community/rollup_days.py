@@ -96,14 +96,16 @@ def rolled_rules(connection: psycopg.Connection[Any], lake: Lake, limits: Limits
     import ibis
 
     from ingestion_pipeline.domains.community.rollups import excluded_events, rule_events, rule_metrics
+    from ingestion_pipeline.storage.engine import released
 
-    rules = ibis.memtable(selected(connection, _RULES, {}, _RULES_SCHEMA))
-    events = lake.read(RULE_EVENTS, Window.of_days(day, day))
-    counts = rule_events(lake.engine, events, rules, limits)
-    return RuleRollup(
-        _rows(lake, RULE_METRICS_DAILY, rule_metrics(counts, rules), day),
-        _rows(lake, EXCLUDED_EVENTS_DAILY, excluded_events(counts), day),
-    )
+    with released(lake.engine):
+        rules = ibis.memtable(selected(connection, _RULES, {}, _RULES_SCHEMA))
+        events = lake.read(RULE_EVENTS, Window.of_days(day, day))
+        counts = rule_events(lake.engine, events, rules, limits)
+        return RuleRollup(
+            _rows(lake, RULE_METRICS_DAILY, rule_metrics(counts, rules), day),
+            _rows(lake, EXCLUDED_EVENTS_DAILY, excluded_events(counts), day),
+        )
 
 
 def rolled_authors(connection: psycopg.Connection[Any], lake: Lake, metrics: pa.Table, day: date) -> pa.Table:
@@ -111,10 +113,12 @@ def rolled_authors(connection: psycopg.Connection[Any], lake: Lake, metrics: pa.
     import ibis
 
     from ingestion_pipeline.domains.community.rollups import author_metrics
+    from ingestion_pipeline.storage.engine import released
 
     donations = selected(connection, _DONATIONS, {"day": day}, _DONATIONS_SCHEMA)
-    rows = author_metrics(ibis.memtable(metrics), ibis.memtable(donations))
-    return _rows(lake, AUTHOR_METRICS_DAILY, rows, day)
+    with released(lake.engine):
+        rows = author_metrics(ibis.memtable(metrics), ibis.memtable(donations))
+        return _rows(lake, AUTHOR_METRICS_DAILY, rows, day)
 
 
 def stored_metrics(connection: psycopg.Connection[Any], day: date) -> pa.Table:

@@ -99,11 +99,12 @@ def active_users(
             _store_active_users(lake, part)
             new = _new_users(lake, part)
             for day, rows in _days_marked_late(lake, part, new):
-                # Of its events nothing was read: it stays as outdated as it was. A run that ends right after this has
-                # its readers built for nothing; one that ended before it would leave them as they were.
+                # Of its events nothing was read: it stays as outdated as it was. Reported twice: a run that ends before
+                # the second leaves no reader as it was, and who reads in between reads again.
                 read_to = read_places(context.instance, context.asset_key).get(day, 0)
                 report_day(context, day, rows=rows, read_to=read_to)
                 _unmark(lake, day, new)
+                report_day(context, day, rows=rows, read_to=read_to)
     return materialized(context, ACTIVE_USERS, counts=lake.row_counts(ACTIVE_USERS, window))
 
 

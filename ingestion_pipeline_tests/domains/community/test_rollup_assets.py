@@ -29,6 +29,7 @@ from ingestion_pipeline_tests.domains.community.rolled import DAY, DEFS, QUIET, 
 
 TABLES = (RULE_METRICS_DAILY, EXCLUDED_EVENTS_DAILY, AUTHOR_METRICS_DAILY)
 NEXT = DAY + timedelta(days=1)
+IN_MEMORY = "select view_name from duckdb_views() where view_name like '%memtable%'"
 
 
 @pytest.fixture
@@ -85,6 +86,7 @@ def test_days_are_filled_and_their_checks_hold(rolled: Rolled) -> None:
     again = rolled.run(DAY, NEXT)
     assert [(0, 0, 0, 1)] * 2 == [changed(it) for it in told(again).values()]
     assert rows == [rolled.rows(table, day) for table in TABLES for day in (DAY, NEXT)]
+    assert [] == rolled.lake.engine.raw_sql(IN_MEMORY).fetchall()  # a run may have many days
 
 
 def test_a_day_without_events_has_no_rows(rolled: Rolled) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from ingestion_pipeline.core.tables import Table
 from ingestion_pipeline.core.windows import Window
+from ingestion_pipeline.domains.events import derived_assets
 from ingestion_pipeline.domains.events.derived_assets import ASSETS
 from ingestion_pipeline.domains.events.derived_checks import CHECKS
 from ingestion_pipeline.domains.events.tables import (
@@ -55,6 +56,7 @@ DEFS = dg.Definitions(
     jobs=[
         dg.define_asset_job("days", selection=dg.AssetSelection.assets(*ASSETS) - WEEKS),
         dg.define_asset_job("weeks", selection=WEEKS),
+        dg.define_asset_job("readers", selection=_keys(DAILY_ACTIVE_USERS)),
     ],
 )
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -249,6 +251,27 @@ def test_a_day_that_lost_marks_has_its_readers_built_again_although_the_run_was_
             assert -signal.SIGKILL == child.returncode, said
         assert [False] == events.rows(ACTIVE_USERS).query("day == @after(5)")["is_new"].tolist()
         assert after(5) in events.outdated(DAILY_ACTIVE_USERS)
+
+
+def test_who_reads_a_day_before_it_lost_its_marks_is_built_again(
+    events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where nothing else but the marks tells of the change: a reader looks back on 28 days."""
+    last, unmark = after(40), derived_assets._unmark
+
+    def after_a_reader(*given: Any) -> None:
+        events.run("readers", last)
+        unmark(*given)
+
+    events.store(seen("u1", 1), seen("u1", 40))
+    events.run("days", last)
+    with monkeypatch.context() as patch:
+        patch.setattr(derived_assets, "_unmark", after_a_reader)
+        events.run("days", after(1))
+    assert last in events.outdated(DAILY_ACTIVE_USERS)
+    events.run("readers", last)
+    assert last not in events.outdated(DAILY_ACTIVE_USERS)
+    assert {after(1): 1, last: 0} == dict(events.rows(DAILY_ACTIVE_USERS)[["day", "new_users"]].itertuples(index=False))
 
 
 def test_a_day_completes_the_funnels_of_the_days_before(events: Events) -> None:
