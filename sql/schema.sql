@@ -236,7 +236,7 @@ begin
         select payment_intent as payment, state as said from community.donation_facts
         union all
         select
-            coalesce(payload #>> '{data,data,object,payment_intent}', payload #>> '{data,data,object,id}'),
+            community.payment_of(payload),
             payload #> '{data,data,object}'
         from operations.deliveries
         where event_type = 'stripe.event'
@@ -680,6 +680,21 @@ end
 $$;
 
 ALTER FUNCTION community.notify_milestones(since date, at timestamp with time zone) OWNER TO postgres;
+
+CREATE FUNCTION community.payment_of(payload jsonb) RETURNS text
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO 'pg_catalog'
+    AS $$
+    select said.id #>> '{}'
+    from (
+        values (1, payload #> '{data,data,object,payment_intent}'), (2, payload #> '{data,data,object,id}')
+    ) as said (place, id)
+    where jsonb_typeof(said.id) = 'string' and length(said.id #>> '{}') between 1 and 255
+    order by said.place
+    limit 1
+$$;
+
+ALTER FUNCTION community.payment_of(payload jsonb) OWNER TO postgres;
 
 CREATE FUNCTION community.person_digest(person text) RETURNS text
     LANGUAGE sql IMMUTABLE STRICT
@@ -1156,9 +1171,7 @@ begin
         select sent.delivery_id, sent.payload, forgotten.forgets_donor, forgotten.forgets_author
         from operations.deliveries as sent
         inner join community.forgotten_payments as forgotten
-            on forgotten.payment_intent = coalesce(
-                sent.payload #>> (object || 'payment_intent'::text), sent.payload #>> (object || 'id'::text)
-            )
+            on forgotten.payment_intent = community.payment_of(sent.payload)
         where sent.delivery_id = any(ids)
         order by sent.delivery_id
         for update of sent
@@ -1167,19 +1180,25 @@ begin
         select
             found.delivery_id,
             case
-                when found.forgets_donor then without_author.payload
-                    #- (object || 'client_reference_id'::text) #- (object || 'customer_details'::text)
-                    #- (object || '{metadata,donorId}'::text []) #- (object || '{metadata,donorName}'::text [])
-                    #- (object || '{metadata,message}'::text [])
-                else without_author.payload
+                when found.forgets_donor
+                    then with_names.payload #- (object || 'client_reference_id'::text) #- (object || 'customer_details'::text)
+                else with_names.payload
             end as payload
         from found
         cross join lateral (
             select case
-                when found.forgets_author then found.payload #- (object || '{metadata,authorId}'::text [])
+                -- else it names nobody
+                when jsonb_typeof(found.payload #> (object || 'metadata'::text)) = 'object'
+                    then jsonb_set(
+                        found.payload,
+                        object || 'metadata'::text,
+                        (found.payload #> (object || 'metadata'::text))
+                        - case when found.forgets_donor then '{donorId,donorName,message}'::text [] else '{}' end
+                        - case when found.forgets_author then '{authorId}'::text [] else '{}' end
+                    )
                 else found.payload
             end as payload
-        ) as without_author
+        ) as with_names
     )
     update operations.deliveries as sent set payload = stripped.payload
     from stripped
@@ -5781,6 +5800,8 @@ CREATE INDEX deliveries_received ON operations.deliveries USING btree (received_
 
 CREATE INDEX deliveries_refused ON operations.deliveries USING btree (received_at, delivery_id) WHERE (status = ANY (ARRAY['rejected'::text, 'dead'::text]));
 
+CREATE INDEX deliveries_stripe ON operations.deliveries USING btree (status, received_at) WHERE (event_type = 'stripe.event'::text);
+
 CREATE INDEX ingestion_events_created ON operations.ingestion_events USING btree (created_at);
 
 CREATE INDEX ingestion_events_type ON operations.ingestion_events USING btree (event_type, created_at);
@@ -6095,6 +6116,9 @@ GRANT ALL ON FUNCTION community.notify_leaderboards(board_day date, places integ
 
 REVOKE ALL ON FUNCTION community.notify_milestones(since date, at timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION community.notify_milestones(since date, at timestamp with time zone) TO pipeline_worker;
+
+REVOKE ALL ON FUNCTION community.payment_of(payload jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION community.payment_of(payload jsonb) TO pipeline_worker;
 
 REVOKE ALL ON FUNCTION community.person_digest(person text) FROM PUBLIC;
 GRANT ALL ON FUNCTION community.person_digest(person text) TO pipeline_worker;

@@ -41,7 +41,7 @@ begin
         select payment_intent as payment, state as said from community.donation_facts
         union all
         select
-            coalesce(payload #>> '{data,data,object,payment_intent}', payload #>> '{data,data,object,id}'),
+            community.payment_of(payload),
             payload #> '{data,data,object}'
         from operations.deliveries
         where event_type = 'stripe.event'

@@ -14,9 +14,7 @@ begin
         select sent.delivery_id, sent.payload, forgotten.forgets_donor, forgotten.forgets_author
         from operations.deliveries as sent
         inner join community.forgotten_payments as forgotten
-            on forgotten.payment_intent = coalesce(
-                sent.payload #>> (object || 'payment_intent'::text), sent.payload #>> (object || 'id'::text)
-            )
+            on forgotten.payment_intent = community.payment_of(sent.payload)
         where sent.delivery_id = any(ids)
         order by sent.delivery_id
         for update of sent
@@ -25,19 +23,25 @@ begin
         select
             found.delivery_id,
             case
-                when found.forgets_donor then without_author.payload
-                    #- (object || 'client_reference_id'::text) #- (object || 'customer_details'::text)
-                    #- (object || '{metadata,donorId}'::text []) #- (object || '{metadata,donorName}'::text [])
-                    #- (object || '{metadata,message}'::text [])
-                else without_author.payload
+                when found.forgets_donor
+                    then with_names.payload #- (object || 'client_reference_id'::text) #- (object || 'customer_details'::text)
+                else with_names.payload
             end as payload
         from found
         cross join lateral (
             select case
-                when found.forgets_author then found.payload #- (object || '{metadata,authorId}'::text [])
+                -- else it names nobody
+                when jsonb_typeof(found.payload #> (object || 'metadata'::text)) = 'object'
+                    then jsonb_set(
+                        found.payload,
+                        object || 'metadata'::text,
+                        (found.payload #> (object || 'metadata'::text))
+                        - case when found.forgets_donor then '{donorId,donorName,message}'::text [] else '{}' end
+                        - case when found.forgets_author then '{authorId}'::text [] else '{}' end
+                    )
                 else found.payload
             end as payload
-        ) as without_author
+        ) as with_names
     )
     update operations.deliveries as sent set payload = stripped.payload
     from stripped

@@ -91,9 +91,12 @@ _STRIP = "select community.strip_deliveries(%s::uuid[])"
 _STRIP_REFUSED = """
 select community.strip_deliveries(
     array(
-        select delivery_id from operations.deliveries
-        where status in ('rejected', 'dead') and event_type = %s
-        for update skip locked
+        select sent.delivery_id
+        from operations.deliveries as sent
+        inner join community.forgotten_payments as forgotten
+            on forgotten.payment_intent = community.payment_of(sent.payload)
+        where sent.status in ('rejected', 'dead') and sent.event_type = 'stripe.event'
+        for update of sent skip locked
     )
 )
 """
@@ -153,7 +156,7 @@ def apply_donations(postgres: Postgres, *, run_id: str) -> Report:
     report.deliveries = apply_pending(postgres, [EVENT_TYPE], apply, run_id=run_id)
     with postgres.transaction() as connection:
         connection.execute(_LOCK)
-        connection.execute(_STRIP_REFUSED, [EVENT_TYPE])
+        connection.execute(_STRIP_REFUSED)
         ((report.attributed,),) = connection.execute(_ATTRIBUTE, [run_id]).fetchall()
     return report
 
@@ -177,10 +180,10 @@ def store_events(
         if fact is not None:
             facts.append(fact)
             sources[fact.payment_intent] = delivery.delivery_id
+    connection.execute(_STRIP, [[delivery.delivery_id for delivery in deliveries]])
     if not facts:
         return events, 0
     _store_facts(connection, newest(_without_forgotten(connection, facts)))
-    connection.execute(_STRIP, [[delivery.delivery_id for delivery in deliveries]])
     made = [made for known in facts_of(connection, sorted(sources)).values() if (made := donation(known))]
     if anonymous := [it.payment_intent for it in made if it.is_anonymous]:
         connection.execute(_FORGET_DONORS, [anonymous])

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
 import msgspec
+import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
 import structlog
@@ -153,15 +154,15 @@ def run_erasure_requests(postgres: Postgres, lake: Lake, settings: Settings) -> 
     """Completes every request that is due; one that fails does not stop the others and waits for 1, 2, 4 … 60 minutes.
 
     Raises:
-        IngestionError: of the first that failed, after the others.
+        IngestionError, psycopg.Error: of the first that failed, after the others.
     """
     with postgres.transaction() as connection:
         waiting = [erasure_id for (erasure_id,) in connection.execute(_DUE)]
-    done, problems = list[Erasure](), list[IngestionError]()
+    done, problems = list[Erasure](), list[IngestionError | psycopg.Error]()
     for erasure_id in waiting:
         try:
             done.append(complete(postgres, lake, settings, erasure_id))
-        except IngestionError as error:
+        except (IngestionError, psycopg.Error) as error:
             problems.append(error)
             with postgres.transaction() as connection:
                 connection.execute(_POSTPONE, [str(error), erasure_id])

@@ -379,6 +379,53 @@ def test_what_was_refused_of_a_person_is_deleted(
     assert [] == traces(database_url, Path(lake.root), CANARY)
 
 
+@pytest.mark.parametrize("metadata", [[], ["x"], "x", 1, None])
+def test_a_payment_that_was_forgotten_may_come_with_any_metadata(
+    held: Postgres, lake: Lake, settings: Settings, database: psycopg.Connection[Any], metadata: Any
+) -> None:
+    """As PHP writes an empty object: donations go on being applied, and others go on being erased."""
+    erase(held, lake, settings, CANARY, by="tests")
+    refused(database, {"data": {"object": {"payment_intent": "pi_1", "metadata": metadata}}})
+    dropped(held, charge_refunded(1000, metadata=metadata), intent(pi="pi_9"))
+    apply_donations(held, run_id="run-2")
+    assert "pi_9" in {row[0] for row in money(held)}
+    assert erase(held, lake, settings, OTHER, by="tests").user_id is None
+
+
+@pytest.mark.parametrize("payment_intent", ["", "x" * 10_000, {}, [], 7])
+def test_what_was_refused_forgets_no_payment_that_is_none(
+    held: Postgres,
+    lake: Lake,
+    settings: Settings,
+    database: psycopg.Connection[Any],
+    database_url: str,
+    payment_intent: Any,
+) -> None:
+    """Anybody with a secret of their own may have sent it: the person is erased, and others keep what is theirs."""
+    theirs = {"payment_intent": payment_intent, "client_reference_id": OTHER, "metadata": {"donorName": "Bob"}}
+    refused(database, {"data": {"object": {"payment_intent": payment_intent, "client_reference_id": CANARY}}})
+    refused(database, {"data": {"object": theirs}}, source="files")
+    erase(held, lake, settings, CANARY, by="tests")
+    apply_donations(held, run_id="run-2")
+    assert [] == traces(database_url, Path(lake.root), CANARY)
+    assert [(theirs,)] == database.execute(
+        "select payload #> '{data,data,object}' from operations.deliveries where status = 'rejected'"
+    ).fetchall()
+
+
+def test_a_checkout_without_a_payment_names_an_erased_person_no_more(
+    held: Postgres, lake: Lake, settings: Settings, database_url: str
+) -> None:
+    """Also if nothing else is applied with it."""
+    apply_donations(held, run_id="run-2")
+    setup = {**SENT, "mode": "setup", "payment_intent": None}
+    deliver(held, session(at=20, **setup))
+    erase(held, lake, settings, CANARY, by="tests")
+    deliver(held, session(at=30, **setup))
+    assert 2 == apply_donations(held, run_id="run-3").deliveries.processed
+    assert [] == traces(database_url, Path(lake.root), CANARY)
+
+
 def test_two_erased_authors_keep_their_places_apart(held: Postgres, lake: Lake, settings: Settings) -> None:
     """The boards have their ranks and nobody's names; nobody is told of such a place."""
     for person in (CANARY, OTHER):

@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import dagster as dg
+import jsonschema_rs
 import psycopg
 import pytest
 
@@ -256,6 +257,18 @@ def test_the_types_of_events_are_known(database_url: str, kind: str) -> None:
             [kind],
         ).fetchone()
     assert ("content", "content", ["ruleId"]) == row
+
+
+@pytest.mark.parametrize("kind", ["rule.published", "rule.updated", "rule.deleted"])
+@pytest.mark.parametrize(("author", "is_right"), [("ada", True), (None, False), ("", False), (7, False)])
+def test_nobody_may_say_that_a_rule_is_nobodys(database_url: str, kind: str, author: Any, *, is_right: bool) -> None:
+    """`"authorId": null` is what an erasure leaves."""
+    with psycopg.connect(database_url) as connection:
+        row = connection.execute(
+            "select json_schema from events.event_schemas where event_type = %s", [kind]
+        ).fetchone()
+    assert row is not None
+    assert is_right is jsonschema_rs.is_valid(row[0], {"title": "T", "authorId": author})
 
 
 def run(

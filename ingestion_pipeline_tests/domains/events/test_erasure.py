@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
@@ -418,6 +419,28 @@ def test_one_request_that_fails_does_not_stop_the_others(held: Held, worker_url:
     rows(held.url, NOW_DUE)
     assert 1 == len(run_erasure_requests(held.postgres, held.lake, held.settings))
     assert [] == held.traces()
+
+
+REFUSE = """
+create function public.refuse() returns trigger language plpgsql as $$ begin raise 'not first'; end $$;
+create trigger refuse before update of removed on events.erasure_requests for each row
+when (old.user_id = 'first') execute function public.refuse()
+"""
+
+
+def test_one_request_that_postgresql_refuses_does_not_stop_the_others(held: Held) -> None:
+    """Whatever the reason, it is said in the request, which is tried again."""
+    with psycopg.connect(held.url, autocommit=True) as connection:
+        for person in ("first", ALICE):
+            connection.execute("select events.request_erasure(%s, 'erase', 'tests')", [person])
+        connection.execute(REFUSE)
+    with pytest.raises(psycopg.Error, match="not first"):
+        run_erasure_requests(held.postgres, held.lake, held.settings)
+    assert [] == held.traces()
+    (request,) = rows(
+        held.url, "select attempt_count, error_message from events.erasure_requests where user_id = 'first'"
+    )
+    assert (1, True) == (request["attempt_count"], "not first" in request["error_message"])
 
 
 NOW_DUE = "update events.erasure_requests set next_attempt_at = now()"
