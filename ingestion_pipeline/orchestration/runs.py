@@ -71,11 +71,15 @@ def runs_going_on(instance: dg.DagsterInstance, job_name: str | None = None) -> 
 def held_back(instance: dg.DagsterInstance, job_name: str, *others: str) -> dg.SkipReason | None:
     """Why a sensor asks for no run of a job now; None if nothing speaks against one.
 
-    A run of it, or of `others` that do the same, is queued or going on; or its newest one failed: the next one waits
-    10, 20, 40 ... up to 300 seconds after the first, second, third failure in a row.
+    A run of it, or of `others` that do the same, is queued or going on; or its newest one failed.
     """
     if any(runs_going_on(instance, name) for name in (job_name, *others)):
         return dg.SkipReason("a run is queued or going on")
+    return pause_after_failures(instance, job_name)
+
+
+def pause_after_failures(instance: dg.DagsterInstance, job_name: str) -> dg.SkipReason | None:
+    """Why there is to be no run of a job now: 10, 20, 40 ... up to 300 s after one, two, three failures in a row."""
     failures, ended = 0, 0.0
     for record in instance.get_run_records(dg.RunsFilter(job_name=job_name), limit=_RUNS_LOOKED_AT):
         if record.dagster_run.status != dg.DagsterRunStatus.FAILURE:

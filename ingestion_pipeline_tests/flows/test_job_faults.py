@@ -22,6 +22,7 @@ from ingestion_pipeline.storage.jobs import Job, JobQueue, NewJob
 from ingestion_pipeline.storage.migrate import ensure_database, migrate
 from ingestion_pipeline.storage.postgres import Postgres
 from ingestion_pipeline_tests.children import python, until
+from ingestion_pipeline_tests.command import SECONDS
 
 LEASE_SECONDS = "0.5"
 EFFECTS = "create table public.effects (job_id text not null, pid integer not null)"
@@ -198,7 +199,7 @@ def test_a_worker_that_was_only_stopped_cannot_settle_what_another_has_done(work
         works.work_off()
         done = works.job(job_id)
         os.kill(child.pid, signal.SIGCONT)
-        child.communicate("go on\n", timeout=120)
+        child.communicate("go on\n", timeout=SECONDS)
         assert 0 == child.returncode
     assert done == works.job(job_id)
     assert ("COMPLETED", ["lost", "completed"], [job_id]) == (done.status, works.outcomes(job_id), works.effects())

@@ -17,6 +17,7 @@ import pytest
 
 from ingestion_pipeline.storage.postgres import Postgres
 from ingestion_pipeline_tests.children import python, until
+from ingestion_pipeline_tests.command import SECONDS
 from ingestion_pipeline_tests.domains.sales.kdp_reports import Sale, estimate_sheets, workbook
 from ingestion_pipeline_tests.domains.sales.served_sales import AUTHOR, SERVED, options
 from ingestion_pipeline_tests.domains.sales.works import Works
@@ -182,7 +183,7 @@ def test_a_sensor_killed_before_it_moves_a_file_takes_it_once(works: Works, work
     assert file.exists()
     (job,) = works.queue.jobs()
     with python(WORKER, worker_url, str(tmp_path), "none", "30", "drop") as child:
-        text, _ = child.communicate(timeout=120)
+        text, _ = child.communicate(timeout=SECONDS)
     assert (0, False) == (child.returncode, file.exists()), text
     assert [job.job_id] == [it.job_id for it in works.queue.jobs()]
     assert (2, "COMPLETED") == (len(works.ledger()), works.job(job.job_id).status)

@@ -1,14 +1,17 @@
 """Sensors that ask for a run while work waits in PostgreSQL: one at a time, and later each time after runs that failed."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import dagster as dg
 import psycopg
 import pytest
 
+from ingestion_pipeline.core.clock import utc_now
 from ingestion_pipeline.core.ids import new_id
 from ingestion_pipeline.definitions import defs
+from ingestion_pipeline.orchestration import runs
 from ingestion_pipeline.settings import Settings
 from ingestion_pipeline.storage.postgres import Postgres
 
@@ -32,6 +35,8 @@ WORK = {
     "events_sync_sensor": _BATCH.format("written", "null"),
     "events_copy_sensor": _BATCH.format("committed", "now()"),
     "events_erasure_sensor": "select events.request_erasure('ada', 'erase', 'operator')",
+    "community_search_sensor": "insert into community.search_changes (kind, id) values ('rule', 'r1')",
+    "sales_derived_sensor": "insert into sales.ledger_months (owner_id, platform, month) values ('ada', 'gumroad', '2026-03-01')",
 }
 
 
@@ -43,9 +48,16 @@ def own_instance() -> Iterator[dg.DagsterInstance]:
 
 @pytest.mark.parametrize("name", WORK)
 def test_a_sensor_asks_for_one_run_at_a_time_and_pauses_after_one_that_failed(
-    name: str, own_instance: dg.DagsterInstance, postgres: Postgres, database_url: str, settings: Settings
+    name: str,
+    own_instance: dg.DagsterInstance,
+    postgres: Postgres,
+    database_url: str,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Without work for none; a run that went well holds nothing back."""
+    """Without work for none; a run that went well holds nothing back, nor does one that failed long ago."""
+    now = utc_now()
+    monkeypatch.setattr(runs, "utc_now", lambda: now)
     given = Settings.from_environment(
         {
             "DATABASE_URL": settings.database_url,
@@ -79,5 +91,9 @@ def test_a_sensor_asks_for_one_run_at_a_time_and_pauses_after_one_that_failed(
         run = own_instance.add_run(dg.DagsterRun(job_name=sensor.job_name, run_id=new_id(), status=status))
         assert said in str(tick().skip_message)
         own_instance.delete_run(run.run_id)
+    own_instance.add_run(dg.DagsterRun(job_name=sensor.job_name, run_id=new_id(), status=dg.DagsterRunStatus.FAILURE))
+    with monkeypatch.context() as later:
+        later.setattr(runs, "utc_now", lambda: now + timedelta(hours=1))
+        assert isinstance(tick(), dg.RunRequest)
     own_instance.add_run(dg.DagsterRun(job_name=sensor.job_name, run_id=new_id(), status=dg.DagsterRunStatus.SUCCESS))
     assert isinstance(tick(), dg.RunRequest)

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from dagster._core.definitions.reconstruct import ReconstructableRepository
 
+from ingestion_pipeline.core.clock import utc_now
 from ingestion_pipeline.core.errors import (
     ContractError,
     PermanentError,
@@ -21,6 +22,7 @@ from ingestion_pipeline.core.errors import (
     TransientError,
 )
 from ingestion_pipeline.core.jobs import JobType
+from ingestion_pipeline.orchestration import runs
 from ingestion_pipeline.orchestration.failures import explained_failures
 from ingestion_pipeline.orchestration.jobs import (
     JOB_RUNS,
@@ -607,6 +609,19 @@ def test_the_sensor_waits_for_a_run_that_begins(works: Works, stack: Stack) -> N
     assert isinstance(request, dg.RunRequest)
     stack.begin(request, dg.DagsterRunStatus.STARTING)
     assert isinstance(stack.tick(), dg.SkipReason)
+
+
+def test_the_sensor_pauses_after_runs_that_failed(works: Works, stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that die before they take a job would be started anew with every look."""
+    now = utc_now()
+    monkeypatch.setattr(runs, "utc_now", lambda: now)
+    works.add()
+    request = stack.tick()
+    assert isinstance(request, dg.RunRequest)
+    stack.begin(request, dg.DagsterRunStatus.FAILURE)
+    assert isinstance(stack.tick(), dg.SkipReason)
+    now += timedelta(minutes=1)
+    assert isinstance(stack.tick(), dg.RunRequest)
 
 
 def test_one_run_is_kept_free_of_long_jobs(works: Works, stack: Stack) -> None:

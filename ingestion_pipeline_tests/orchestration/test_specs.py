@@ -57,7 +57,7 @@ def toys(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
 
 @table_asset(PAINTS)
 def paints(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-    """Something else is built while it reads; it reports another day too."""
+    """While it reads something else is built: it reports the same days of another asset."""
     for day in context.partition_keys:
         context.instance.report_runless_asset_event(dg.AssetMaterialization(["toy", "sands"], partition=day))
     return dg.MaterializeResult()

@@ -7,10 +7,10 @@ import dagster as dg
 
 from ingestion_pipeline.domains.community.content_jobs import REBUILD_SEARCH, UNIQUE_KEY
 from ingestion_pipeline.domains.community.content_tables import CRAWL_ITEMS, RULES, SEARCH_DOCUMENTS
-from ingestion_pipeline.domains.community.search_index import newest_change
+from ingestion_pipeline.domains.community.search_index import has_changes
 from ingestion_pipeline.orchestration.derived import Derived, derived_sensor
 from ingestion_pipeline.orchestration.partitions import DAILY
-from ingestion_pipeline.orchestration.runs import runs_going_on
+from ingestion_pipeline.orchestration.runs import held_back
 from ingestion_pipeline.orchestration.schedules import due_schedule, newest_tick_schedule, plain_schedule, selection
 from ingestion_pipeline.storage.jobs import JobQueue, NewJob
 from ingestion_pipeline.storage.postgres import Postgres
@@ -90,13 +90,9 @@ community_rebuild_search_schedule = newest_tick_schedule(
 def community_search_sensor(
     context: dg.SensorEvaluationContext, postgres: dg.ResourceParam[Postgres]
 ) -> dg.RunRequest | dg.SkipReason:
-    if runs_going_on(context.instance, community_search_job.name):
-        return dg.SkipReason("a run that indexes changes is queued or going on")
-    newest = newest_change(postgres)
-    if newest is None:
+    if not has_changes(postgres):
         return dg.SkipReason("the search index is up to its sources")
-    # the same state is asked for once: a run that fails is not repeated with every tick
-    return dg.RunRequest(run_key=f"{community_search_job.name}:{newest.isoformat()}")
+    return held_back(context.instance, community_search_job.name) or dg.RunRequest()
 
 
 community_rules_sensor = derived_sensor(

@@ -6,7 +6,6 @@ the next clears away what it had made. Not here: what finds documents (search.py
 """
 
 from collections.abc import Callable
-from datetime import datetime
 
 import structlog
 
@@ -16,7 +15,7 @@ LOCK = "community.search_index"
 KINDS = ("rule", "crawl")
 DOCUMENTS_PER_PART = 2_000
 _INDEX_CHANGES = "select community.index_changes(%s)"
-_NEWEST_CHANGE = "select max(changed_at) from community.search_changes"
+_HAS_CHANGES = "select exists (select from community.search_changes)"
 _BEGIN = """
 update community.search_index set building = greatest(generation, coalesce(building, 0)) + 1
 returning generation, building
@@ -50,12 +49,10 @@ where generation = (select generation from community.search_index)
 _log = structlog.get_logger(__name__)
 
 
-def newest_change(postgres: Postgres) -> datetime | None:
-    """When something changed last that is not indexed yet; None if all is."""
+def has_changes(postgres: Postgres) -> bool:
+    """Is there anything that is not indexed yet?"""
     with postgres.transaction() as connection:
-        row = connection.execute(_NEWEST_CHANGE).fetchone()
-    newest: datetime | None = row and row[0]
-    return newest
+        return connection.execute(_HAS_CHANGES).fetchone() == (True,)
 
 
 def index_changes(postgres: Postgres) -> int:

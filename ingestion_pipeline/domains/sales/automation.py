@@ -6,7 +6,7 @@ All on by default.
 import dagster as dg
 
 from ingestion_pipeline.domains.sales.tables import COVERAGE, SALES_DAILY, SALES_EVENTS, SALES_MONTHLY
-from ingestion_pipeline.orchestration.runs import runs_going_on
+from ingestion_pipeline.orchestration.runs import held_back
 from ingestion_pipeline.orchestration.schedules import newest_tick_schedule, selection
 from ingestion_pipeline.storage.postgres import Postgres
 
@@ -39,14 +39,9 @@ sales_daily_schedule = newest_tick_schedule(
 def sales_derived_sensor(
     context: dg.SensorEvaluationContext, postgres: dg.ResourceParam[Postgres]
 ) -> dg.RunRequest | dg.SkipReason:
-    unbuilt = postgres.read("sales_unbuilt_months")
-    if not unbuilt:
+    if not postgres.read("sales_unbuilt_months"):
         return dg.SkipReason("no month has changed")
-    if busy := sum(len(runs_going_on(context.instance, job.name)) for job in (sales_derived_job, sales_daily_job)):
-        return dg.SkipReason(f"{busy} run(s) build them")
-    # the same state is asked for once: a run that fails is not repeated with every tick; what it left, the next state's
-    # run builds, or the daily one
-    return dg.RunRequest(run_key=f"{sales_derived_job.name}:{unbuilt[0]['state']}")
+    return held_back(context.instance, sales_derived_job.name, sales_daily_job.name) or dg.RunRequest()
 
 
 JOBS = [sales_derived_job, sales_daily_job]

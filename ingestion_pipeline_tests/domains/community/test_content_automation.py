@@ -4,7 +4,6 @@ from datetime import timedelta
 from typing import Any
 
 import dagster as dg
-import psycopg
 import pytest
 
 from ingestion_pipeline.core.clock import utc_now
@@ -17,7 +16,6 @@ from ingestion_pipeline.domains.community.content_automation import (
     community_rebuild_search_job,
     community_rebuild_search_schedule,
     community_rules_sensor,
-    community_search_sensor,
 )
 from ingestion_pipeline.domains.community.content_handlers import HANDLERS
 from ingestion_pipeline.domains.community.content_jobs import JOB_TYPES, REBUILD_SEARCH
@@ -31,34 +29,6 @@ from ingestion_pipeline.storage.postgres import Postgres
 def fresh() -> Any:
     with dg.DagsterInstance.ephemeral() as instance:
         yield instance
-
-
-def test_the_index_is_asked_for_when_something_has_changed(
-    database_url: str, postgres: Postgres, fresh: dg.DagsterInstance
-) -> None:
-    """The same change once, also when the run fails; the next change again."""
-
-    def ask() -> Any:
-        return community_search_sensor(dg.build_sensor_context(fresh, resources={"postgres": postgres}))
-
-    assert isinstance(ask(), dg.SkipReason)
-    with psycopg.connect(database_url) as owner:
-        owner.execute("insert into community.search_changes (kind, id) values ('rule', 'r1')")
-    first, again = ask(), ask()
-    assert first.run_key == again.run_key
-    with psycopg.connect(database_url) as owner:
-        owner.execute("insert into community.search_changes (kind, id) values ('rule', 'r2')")
-    assert ask().run_key != first.run_key
-
-
-def test_nothing_is_asked_for_while_a_run_goes_on(
-    database_url: str, postgres: Postgres, fresh: dg.DagsterInstance
-) -> None:
-    with psycopg.connect(database_url) as owner:
-        owner.execute("insert into community.search_changes (kind, id) values ('rule', 'r1')")
-    fresh.add_run(dg.DagsterRun(job_name="community_search_job", status=dg.DagsterRunStatus.STARTED))
-    context = dg.build_sensor_context(fresh, resources={"postgres": postgres})
-    assert isinstance(community_search_sensor(context), dg.SkipReason)
 
 
 def test_the_nightly_rebuild_is_a_job_that_is_asked_for_once(postgres: Postgres, fresh: dg.DagsterInstance) -> None:

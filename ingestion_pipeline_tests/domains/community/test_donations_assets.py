@@ -26,6 +26,7 @@ from ingestion_pipeline.domains.community.donations_tables import DONATIONS
 from ingestion_pipeline.orchestration.partitions import range_tags
 from ingestion_pipeline.storage.postgres import Postgres
 from ingestion_pipeline_tests.children import python
+from ingestion_pipeline_tests.command import SECONDS
 from ingestion_pipeline_tests.domains.community.stripe_events import (
     PAID_AT,
     charge_refunded,
@@ -131,7 +132,7 @@ def test_a_day_is_reported_before_it_is_settled(worker_url: str, postgres: Postg
     """Also the day that the run is for: the run may end between the two, and nothing else says that it has changed."""
     deliver(postgres, intent(), intent(pi="pi_2", at=86_400))
     with python(BUILDER, worker_url, str(tmp_path)) as child:
-        child.communicate(timeout=120)
+        child.communicate(timeout=SECONDS)
         assert -signal.SIGKILL == child.returncode
     assert [] == dirty_days(postgres, DONATIONS)
     with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:

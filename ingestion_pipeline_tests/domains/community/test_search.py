@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg.rows import dict_row
 
-from ingestion_pipeline.domains.community.search_index import index_changes, newest_change, rebuild
+from ingestion_pipeline.domains.community.search_index import has_changes, index_changes, rebuild
 from ingestion_pipeline.storage.embedded import EmbeddedServer
 from ingestion_pipeline.storage.postgres import Postgres
 from ingestion_pipeline_tests.databases import migrated_database
@@ -152,12 +152,12 @@ def test_a_huge_text_is_indexed_as_far_as_it_goes(owner: psycopg.Connection[Any]
 
 def test_nothing_is_changed_without_a_mark(database_url: str, postgres: Postgres) -> None:
     with psycopg.connect(database_url, autocommit=True) as owner:
-        assert (0, None, 0) == (index_changes(postgres), newest_change(postgres), rebuild(postgres))
+        assert (0, False, 0) == (index_changes(postgres), has_changes(postgres), rebuild(postgres))
         owner.execute(STORE, ["r1", "Title", "", "[]", "e1"])
         owner.execute(MARK, ["r1"])
-        assert newest_change(postgres) is not None
+        assert has_changes(postgres)
         assert (1, 0) == (index_changes(postgres), index_changes(postgres))
-        assert newest_change(postgres) is None
+        assert not has_changes(postgres)
 
 
 def test_of_words_that_are_everywhere_the_same_documents_are_ranked(database_url: str) -> None:

@@ -22,6 +22,7 @@ from ingestion_pipeline.settings import Settings
 from ingestion_pipeline.storage.lake import Lake
 from ingestion_pipeline.storage.postgres import Postgres
 from ingestion_pipeline_tests.children import python
+from ingestion_pipeline_tests.command import SECONDS
 from ingestion_pipeline_tests.hot_log import HotLog, rows, value
 from ingestion_pipeline_tests.pipeline import Pipeline
 
@@ -231,7 +232,7 @@ def test_a_day_is_reported_before_it_is_settled(
     day = now.date() - timedelta(days=1)
     hot_log.send({**COPY, "ts": f"{day}T12:00:00Z"}, received_at=now)
     with python(SYNCER, worker_url, str(settings.ingestion_home), str(tmp_path), str(day)) as child:
-        said, _ = child.communicate(timeout=120)
+        said, _ = child.communicate(timeout=SECONDS)
         assert -signal.SIGKILL == child.returncode, said
     assert [] == changed_days(postgres)
     with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:

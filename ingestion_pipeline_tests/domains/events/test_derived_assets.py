@@ -37,6 +37,7 @@ from ingestion_pipeline.storage import lake as lake_module
 from ingestion_pipeline.storage.lake import Lake
 from ingestion_pipeline.storage.postgres import Postgres
 from ingestion_pipeline_tests.children import python
+from ingestion_pipeline_tests.command import SECONDS
 from ingestion_pipeline_tests.domains.events.factories import MONDAY, by_key, make_event, make_events, make_payment
 
 FIRST = MONDAY.date()
@@ -247,7 +248,7 @@ def test_a_day_that_lost_marks_has_its_readers_built_again_although_the_run_was_
         assert after(5) not in events.outdated(DAILY_ACTIVE_USERS)
         home = str(events.settings.ingestion_home)
         with python(BUILDER, worker_url, home, str(tmp_path), str(after(1))) as child:
-            said, _ = child.communicate(timeout=120)
+            said, _ = child.communicate(timeout=SECONDS)
             assert -signal.SIGKILL == child.returncode, said
         assert [False] == events.rows(ACTIVE_USERS).query("day == @after(5)")["is_new"].tolist()
         assert after(5) in events.outdated(DAILY_ACTIVE_USERS)
