@@ -1,7 +1,7 @@
 """Sensors that ask for a run while work waits in PostgreSQL: one at a time, and later each time after runs that failed."""
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, timedelta
 from typing import Any
 
 import dagster as dg
@@ -97,3 +97,15 @@ def test_a_sensor_asks_for_one_run_at_a_time_and_pauses_after_one_that_failed(
         assert isinstance(tick(), dg.RunRequest)
     own_instance.add_run(dg.DagsterRun(job_name=sensor.job_name, run_id=new_id(), status=dg.DagsterRunStatus.SUCCESS))
     assert isinstance(tick(), dg.RunRequest)
+
+
+def test_the_pause_doubles_with_each_failure_in_a_row_up_to_five_minutes(
+    own_instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It begins when the last of them ended; what waits is delayed, never given up."""
+    for seconds in (10, 20, 40, 80, 160, 300, 300, 300, 300, 300):
+        own_instance.add_run(dg.DagsterRun(job_name="toy", run_id=new_id(), status=dg.DagsterRunStatus.FAILURE))
+        ended = max(record.update_timestamp for record in own_instance.get_run_records()).replace(tzinfo=UTC)
+        for since, is_paused in {seconds - 1: True, seconds + 1: False}.items():
+            monkeypatch.setattr(runs, "utc_now", lambda now=ended + timedelta(seconds=since): now)
+            assert is_paused == (runs.pause_after_failures(own_instance, "toy") is not None), (seconds, since)

@@ -44,7 +44,10 @@ begin
             community.payment_of(payload),
             payload #> '{data,data,object}'
         from operations.deliveries
-        where event_type = 'stripe.event'
+        -- nobody else may say whose payment it is: as _require_stripe in donations_ledger.py
+        where
+            event_type = 'stripe.event'
+            and (origin <> 'http' or starts_with(signed_by, 'STRIPE_WEBHOOK_SECRET '))
         union all
         select
             payment_intent,

@@ -35,7 +35,7 @@ from ingestion_pipeline.domains.events.tables import ACTIVE_USERS, EVENT_HISTORY
 from ingestion_pipeline.settings import Settings
 from ingestion_pipeline.storage.audit import write_audit
 from ingestion_pipeline.storage.lake import Lake
-from ingestion_pipeline.storage.postgres import Postgres
+from ingestion_pipeline.storage.postgres import Postgres, first_line
 from ingestion_pipeline.storage.warehouses.base import Warehouse
 from ingestion_pipeline.storage.warehouses.catalogue import warehouse
 
@@ -165,7 +165,7 @@ def run_erasure_requests(postgres: Postgres, lake: Lake, settings: Settings) -> 
         except (IngestionError, psycopg.Error) as error:
             problems.append(error)
             with postgres.transaction() as connection:
-                connection.execute(_POSTPONE, [str(error), erasure_id])
+                connection.execute(_POSTPONE, [first_line(error), erasure_id])
     if problems:
         raise problems[0]
     return done

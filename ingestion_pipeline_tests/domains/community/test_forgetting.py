@@ -365,8 +365,12 @@ def refused(database: psycopg.Connection[Any], data: Any, *, source: str = "stri
     """A delivery of Stripe's type that is kept as rejected."""
     database.execute(
         "insert into operations.deliveries (source, idempotency_key, event_type, payload, status, reason, settled_at, "
-        "scheme, signed_by) values (%s, 'k', 'stripe.event', %s, 'rejected', 'why', now(), 'sha256', 'us')",
-        [source, json.dumps({"event_type": "stripe.event", "data": data})],
+        "scheme, signed_by) values (%s, 'k', 'stripe.event', %s, 'rejected', 'why', now(), 'sha256', %s)",
+        [
+            source,
+            json.dumps({"event_type": "stripe.event", "data": data}),
+            "STRIPE_WEBHOOK_SECRET 1" if source == "stripe" else "WEBHOOK_SECRET 1",
+        ],
     )
 
 
@@ -411,6 +415,30 @@ def test_what_was_refused_forgets_no_payment_that_is_none(
     assert [(theirs,)] == database.execute(
         "select payload #> '{data,data,object}' from operations.deliveries where status = 'rejected'"
     ).fetchall()
+
+
+def test_nobody_else_has_a_donor_forgotten(
+    held: Postgres, lake: Lake, settings: Settings, database: psycopg.Connection[Any]
+) -> None:
+    """An event with another secret names the payment of one person and the id of another, who is then erased."""
+    deliver(held, session(pi="pi_5", client_reference_id=OTHER), intent(pi="pi_5", metadata={}))
+    refused(database, {"data": {"object": {"payment_intent": "pi_5", "client_reference_id": CANARY}}}, source="acme")
+    apply_donations(held, run_id="run-2")
+    erase(held, lake, settings, CANARY, by="tests")
+    donors = "select donor_id from community.donations where payment_intent = 'pi_5'"
+    assert [(METADATA["donorId"],)] == [tuple(row) for row in rows_of(held, donors)]
+
+
+def test_refused_events_of_payments_that_are_not_forgotten_are_left_alone(
+    held: Postgres, lake: Lake, settings: Settings, database: psycopg.Connection[Any]
+) -> None:
+    """They are not even locked, which would write all of them at every run."""
+    erase(held, lake, settings, CANARY, by="tests")
+    for source, payment_intent in (("stripe", "pi_1"), ("files", "pi_9")):
+        refused(database, {"data": {"object": {"payment_intent": payment_intent}}}, source=source)
+    apply_donations(held, run_id="run-2")
+    is_locked = "select xmax::text <> '0' from operations.deliveries where status = 'rejected' order by source desc"
+    assert [(True,), (False,)] == database.execute(is_locked).fetchall()
 
 
 def test_a_checkout_without_a_payment_names_an_erased_person_no_more(
