@@ -118,6 +118,14 @@ def decode(body: bytes, decoder: msgspec.json.Decoder[T], *, max_depth: int = 50
         raise _too_deep(max_depth) from None
 
 
+def read_anyhow(text: bytes | str) -> Any:
+    """What `text` says as JSON, also where no store can hold it or msgspec refuses it; None where it cannot be read."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
 def field_error(message: str) -> FieldError:
     """What msgspec says of a value that does not fit, as the field, what was seen and what is expected."""
     if found := _MISSING.fullmatch(message):

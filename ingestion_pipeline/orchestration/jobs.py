@@ -361,9 +361,8 @@ def jobs_definitions(handlers: Mapping[JobType, JobHandler]) -> dg.Definitions:
         is_short = any(SHORT_TAG not in run.tags for run in going_on)
         if not queue.due_count(limits_of(short_ones if is_short else handlers)):
             return dg.SkipReason("no job is due")
-        if pause := pause_after_failures(context.instance, operations_jobs_job.name):
-            return pause
-        return dg.RunRequest(tags=URGENT | ({SHORT_TAG: "true"} if is_short else {}))
+        request = dg.RunRequest(tags=URGENT | ({SHORT_TAG: "true"} if is_short else {}))
+        return pause_after_failures(context.instance, operations_jobs_job.name) or request
 
     return dg.Definitions(jobs=[operations_jobs_job], sensors=[operations_jobs_sensor])
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ingestion_pipeline.intake.bodies import decode, field_error, require_storable
+from ingestion_pipeline.intake.bodies import decode, field_error, read_anyhow, require_storable
 from ingestion_pipeline.intake.problems import FieldError, Problem
 
 DEPTH = 6
@@ -123,3 +123,21 @@ def test_a_value_that_does_not_fit_is_named_with_its_place(body: str, expected: 
 
 def test_a_message_of_another_kind_is_passed_on() -> None:
     assert FieldError("a[0]", "Invalid enum value 'x'") == field_error("Invalid enum value 'x' - at `$.a[0]`")
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        (b'{"a": "\\u0000\\ud800"}', {"a": "\0\ud800"}),
+        ("[1e999]", [float("inf")]),
+        (b"[" * 20 + b"]" * 20, json.loads("[" * 20 + "]" * 20)),
+        (b"null", None),
+        (b"{", None),
+        (b"\xff", None),
+        (b"9" * 5_000, None),
+        (b"[" * 100_000, None),
+    ],
+)
+def test_what_is_refused_is_read_as_far_as_it_can_be(text: bytes | str, read: Any) -> None:
+    """Also what no store can hold; what even Python cannot read is nothing."""
+    assert read == read_anyhow(text)

@@ -21,7 +21,7 @@ from ingestion_pipeline.domains.community.crawl import (
     reject_of,
 )
 from ingestion_pipeline.domains.community.search import Place, Search, found
-from ingestion_pipeline.intake.bodies import decode, is_deeper
+from ingestion_pipeline.intake.bodies import decode, is_deeper, read_anyhow
 from ingestion_pipeline.intake.endpoints import PERSON, SCHEDULER, Answer, Call, Endpoint, HttpDomain, json_answer
 from ingestion_pipeline.intake.owners import SCHEDULER_OWNER
 from ingestion_pipeline.intake.parameters import NO_CURSOR, cursor_of, position_of, query_of, refused
@@ -235,10 +235,7 @@ def _crawl_body(body: bytes) -> CrawlBody:
     except Problem:
         if b"\\u" not in body or is_deeper(body, 500):
             raise
-        try:
-            members = json.loads(body)
-        except (ValueError, RecursionError):
-            members = None
+        members = read_anyhow(body)
         if not isinstance(members, dict) or not isinstance(members.get("items"), list):
             raise
     rest = decode(json.dumps({**members, "items": []}).encode(), _BODY)

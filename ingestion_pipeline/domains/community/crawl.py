@@ -11,7 +11,7 @@ import msgspec
 
 from ingestion_pipeline.core.urls import without_user
 from ingestion_pipeline.domains.community.crawl_urls import UrlError, normalised_url
-from ingestion_pipeline.intake.bodies import is_deeper, require_storable
+from ingestion_pipeline.intake.bodies import is_deeper, read_anyhow, require_storable
 from ingestion_pipeline.intake.problems import FieldError, Problem, shown
 from ingestion_pipeline.storage.rejects import Reject
 
@@ -77,7 +77,7 @@ def read_item(part: bytes, *, max_depth: int) -> Item | Refused:
 
 def reject_of(part: bytes, source_id: str, caller: str, refused: Refused, *, max_depth: int) -> Reject:
     """The item as it is kept in operations.rejects, shortened; the same item sent again is the same reject."""
-    payload: Any = None if is_deeper(part, max_depth) else _lenient(part)
+    payload: Any = None if is_deeper(part, max_depth) else read_anyhow(part)
     kept = {str(name): _short(name, value) for name, value in payload.items()} if isinstance(payload, dict) else {}
     reason = "; ".join(f"{error.field or 'item'}: expected {error.expected}" for error in refused.errors)
     known = refused.external_id
@@ -111,19 +111,9 @@ def _text_errors(given: Mapping[str, Any], name: str, longest: int, *, is_option
 
 
 def _readable_id(part: bytes, max_depth: int) -> str | None:
-    payload = None if is_deeper(part, max_depth) else _lenient(part)
+    payload = None if is_deeper(part, max_depth) else read_anyhow(part)
     external_id = payload.get("externalId") if isinstance(payload, dict) else None
     return external_id if isinstance(external_id, str) and len(external_id) <= LONGEST_ID else None
-
-
-def _lenient(part: bytes) -> Any:
-    """The JSON of an item that msgspec refuses, such as one with half of a surrogate pair; None for none."""
-    import json
-
-    try:
-        return json.loads(part)
-    except (ValueError, RecursionError):
-        return None
 
 
 def _short(name: str, value: Any) -> Any:

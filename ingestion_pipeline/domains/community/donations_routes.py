@@ -22,7 +22,7 @@ from ingestion_pipeline.domains.community.stripe import (
     reduced,
 )
 from ingestion_pipeline.domains.community.stripe_signatures import StripeSignature, StripeSignatures
-from ingestion_pipeline.intake.bodies import decode, require_storable
+from ingestion_pipeline.intake.bodies import decode, read_anyhow, require_storable
 from ingestion_pipeline.intake.endpoints import PUBLIC, Answer, Call, Endpoint, HttpDomain, Response, json_answer
 from ingestion_pipeline.intake.problems import Problem, printable
 from ingestion_pipeline.intake.services import Services
@@ -179,11 +179,8 @@ def _read(body: bytes, *, max_depth: int) -> _Event:
 
 def _refused(body: bytes) -> _Event:
     """A body that is no event: what can be read of it and would be kept of an event, so that it can be replayed."""
-    try:
-        data = kept(json.loads(body))
-    except (ValueError, RecursionError):
-        data = None
-    return _Event(digest(body), json.dumps({"event_type": EVENT_TYPE, "data": data}).encode())
+    fields = {"event_type": EVENT_TYPE, "data": kept(read_anyhow(body))}
+    return _Event(digest(body), json.dumps(fields).encode())
 
 
 def _count(outcome: str) -> None:

@@ -62,9 +62,11 @@ def replaced(
     connection.execute(f"analyze {incoming}".encode())  # that it is joined, not looked through for every row
     (counts,) = connection.execute(_COMPARED.format(**words).encode(), [day]).fetchall()
     changes = Changes(*counts)
-    if not is_dry and changes.deleted:
+    if is_dry:
+        return changes
+    if changes.deleted:
         _delete(connection, table, words, day)
-    if not is_dry and changes.inserted + changes.updated:
+    if changes.inserted + changes.updated:
         _upsert(connection, words, values)
     return changes
 

@@ -25,7 +25,7 @@ from ingestion_pipeline.domains.events.receive import (
     reject_of,
 )
 from ingestion_pipeline.domains.events.schemas import STATEMENT, Registry
-from ingestion_pipeline.intake.bodies import decode
+from ingestion_pipeline.intake.bodies import decode, read_anyhow
 from ingestion_pipeline.intake.endpoints import Answer, Call, Endpoint, HttpDomain
 from ingestion_pipeline.intake.problems import FieldError, Problem, shown
 from ingestion_pipeline.intake.services import Services
@@ -214,12 +214,7 @@ def _batch(body: bytes) -> Batch:
 
 def _lenient(body: bytes) -> dict[str, Any]:
     """The members of an object that holds half of a surrogate pair, which is JSON but not to msgspec; else none."""
-    if b"\\u" not in body:
-        return {}
-    try:
-        members = json.loads(body)
-    except (ValueError, RecursionError):
-        return {}
+    members = read_anyhow(body) if b"\\u" in body else None
     return members if isinstance(members, dict) else {}
 
 

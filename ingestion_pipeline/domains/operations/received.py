@@ -5,7 +5,6 @@ Belongs here: what a body must say, whoever brings it, now or in a replay. Does 
 """
 
 import difflib
-import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ import msgspec
 from ingestion_pipeline.core.deliveries import DeliveryType
 from ingestion_pipeline.core.ids import digest
 from ingestion_pipeline.core.markets import LONGEST_SLUG, MARKET_SLUG_PATTERN
-from ingestion_pipeline.intake.bodies import decode, field_error, require_storable
+from ingestion_pipeline.intake.bodies import decode, field_error, read_anyhow, require_storable
 from ingestion_pipeline.intake.problems import FieldError, Problem, printable, shown
 from ingestion_pipeline.storage.inbox import NewDelivery, Scheme
 
@@ -107,7 +106,8 @@ class Reader:
         Of a type that says what is kept no more than that is; nothing where not even that can be read.
         """
         text = body.decode().replace("\0", "\ufffd")
-        sent = _read_anyhow(text)
+        found = normalised(read_anyhow(text))
+        sent = found if isinstance(found, Mapping) else {}
         reduced = [it for it in self._types.values() if it.kept and it.name in text]
         kind = self._type(sent) if sent else next(iter(reduced), None)
         fields = {"event_type": kind.name, "data": kind.kept(sent.get("data"))} if kind and kind.kept else {}
@@ -213,15 +213,6 @@ def normalised(payload: Any) -> Any:
         outside |= {name: data[name] for name in ("market_slug", "source") if name in data}
         outside["data"] = {name: value for name, value in data.items() if name not in outside}
     return {**payload, **outside}
-
-
-def _read_anyhow(text: str) -> Mapping[str, Any]:
-    """The object that `text` is, also one that no store can hold; empty where it cannot be read."""
-    try:
-        sent = normalised(json.loads(text))
-    except (ValueError, RecursionError):
-        return {}
-    return sent if isinstance(sent, Mapping) else {}
 
 
 def reason_of(errors: Sequence[FieldError]) -> str:

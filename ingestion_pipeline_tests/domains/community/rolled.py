@@ -35,6 +35,7 @@ SOURCES = [
     for key in (["events", "event_history"], ["community", "rules"], ["community", "donations"])
 ]
 DEFS = dg.Definitions([*SOURCES, *ASSETS], asset_checks=CHECKS, jobs=JOBS, resources=RESOURCES)
+IN_MEMORY = "select view_name from duckdb_views() where view_name like '%memtable%'"
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 VALUES = {"VIEW": 1, "COPY": 3, "SAVE": 4, "FORK": 5, "VOTE": 2}
 METRICS = ("views", "copies", "saves", "forks", "votes_up", "votes_down")

@@ -35,10 +35,10 @@ from ingestion_pipeline_tests.domains.community.boards import (
     store_metrics,
     store_rules,
 )
+from ingestion_pipeline_tests.domains.community.rolled import IN_MEMORY
 
 ONE = timedelta(days=1)
 TODAY = Window.of_days(DAY, DAY)
-IN_MEMORY = "select view_name from duckdb_views() where view_name like '%memtable%'"
 
 
 @pytest.fixture

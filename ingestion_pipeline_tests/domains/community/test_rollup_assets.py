@@ -25,11 +25,10 @@ from ingestion_pipeline.orchestration.staleness import Builds
 from ingestion_pipeline.settings import Settings
 from ingestion_pipeline.storage.lake import Lake
 from ingestion_pipeline.storage.postgres import Postgres
-from ingestion_pipeline_tests.domains.community.rolled import DAY, DEFS, QUIET, Rolled, event, prepare
+from ingestion_pipeline_tests.domains.community.rolled import DAY, DEFS, IN_MEMORY, QUIET, Rolled, event, prepare
 
 TABLES = (RULE_METRICS_DAILY, EXCLUDED_EVENTS_DAILY, AUTHOR_METRICS_DAILY)
 NEXT = DAY + timedelta(days=1)
-IN_MEMORY = "select view_name from duckdb_views() where view_name like '%memtable%'"
 
 
 @pytest.fixture
